@@ -1,0 +1,1 @@
+"""The way to full nodes and existing engines, behind one port."""

@@ -1,0 +1,1 @@
+"""The hardware underneath: sensors, profile, governor."""

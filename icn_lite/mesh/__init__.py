@@ -1,0 +1,1 @@
+"""CoAP between neighbours: endpoint, resources, transfer, discovery."""

@@ -1,0 +1,1 @@
+"""The shell: wires the machines to store, mesh, sandbox and sensors, and owns every task."""

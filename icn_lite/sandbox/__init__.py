@@ -1,0 +1,1 @@
+"""Runs one prepared module in a locked-down process."""

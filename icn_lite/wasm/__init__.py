@@ -1,0 +1,1 @@
+"""Pure functions from module bytes to module bytes: decode, validate, meter, encode."""

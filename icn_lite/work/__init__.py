@@ -1,0 +1,1 @@
+"""Pure machines: originator and executor, leases, shards, validation."""
