@@ -158,6 +158,20 @@ class StoreError(IcnLiteError):
     kind = "store"
 
 
+class HomeInUse(StoreError):
+    """Another process holds the home's lock."""
+
+    kind = "home_in_use"
+
+
+class DiskFullError(StoreError):
+    """No room left on the disk, or in the budget that this node may use; nothing of the change was kept."""
+
+    kind = "disk_full"
+    code = JobErrorCode.RESOURCE_EXHAUSTED
+    reason: ClassVar[FailureReason] = FailureReason.DISK_FULL
+
+
 class PeerError(IcnLiteError):
     """A peer that can't be reached or answers wrongly."""
 
