@@ -10,14 +10,14 @@ forms nor says where they stand, and because it builds dates, patterns and big n
 
 from __future__ import annotations
 
-from typing import Final, NoReturn, TypeAlias, Union
+from typing import Final, NoReturn, TypeAlias
 
 import cbor2
 
 from icn_lite.model.cid import Cid
 from icn_lite.model.errors import DocumentError
 
-Value: TypeAlias = Union[None, bool, int, bytes, str, Cid, list["Value"], dict[str, "Value"]]
+Value: TypeAlias = "bool | int | bytes | str | Cid | list[Value] | dict[str, Value] | None"
 
 MAX_DEPTH: Final = 32  # our deepest document nests 7; recursion stays far from the interpreter's limit
 MAX_DOCUMENT_BYTES: Final = 1 << 20  # the largest document is a job with a list of some thousand shards
@@ -25,6 +25,7 @@ INT_MIN: Final = -(1 << 64)
 INT_MAX: Final = (1 << 64) - 1
 CID_TAG: Final = 42
 
+_SIMPLE: Final = {20: False, 21: True, 22: None}
 _MIN_ARGUMENT: Final = (24, 1 << 8, 1 << 16, 1 << 32)  # smallest value allowed in 1, 2, 4, 8 following bytes
 
 
@@ -143,9 +144,9 @@ class _Reader:
             return self.map(argument, depth)
         if major == 6:
             return self.cid(argument, start)
-        if argument in (20, 21, 22):
-            return (False, True, None)[argument - 20]
-        self.fail(f"expected null, false or true, found simple value {argument}", start)
+        if argument not in _SIMPLE:
+            self.fail(f"expected null, false or true, found simple value {argument}", start)
+        return _SIMPLE[argument]
 
     def countable(self, items: int, least_bytes: int, start: int) -> None:
         """Refuse a count that the remaining bytes cannot hold, before anything is allocated for it."""
