@@ -1,0 +1,160 @@
+"""Blocks by CID, within a budget of bytes.
+
+`put` refuses bytes that don't match their CID. Blocks that a holder (a lease, a job, an unacknowledged receipt) has
+pinned stay; of the others the least recently used go first when the budget is reached. "Recently" counts uses, not
+time: a Pi has no clock at boot. A use is remembered in memory and written with the next commit, so reading wears no
+flash, and a crash forgets at worst some order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from icn_lite.model.cid import Cid
+from icn_lite.model.errors import DiskFullError, DocumentError, StoreError
+from icn_lite.store.database import Database
+
+DEFAULT_BUDGET_BYTES: Final = 256 << 20  # modules, inputs and outputs of some hundred shards; 3 % of an 8 GB card
+MAX_BLOCK_BYTES: Final = 32 << 20  # blocks are handled whole in memory; larger data is split into several
+MAX_TOUCHES: Final = 1_024  # uses remembered until the next commit; further ones only cost their place in the order
+MAX_HOLDER_CHARS: Final = 128  # "lease:" and a CID, with room
+
+
+class Blocks:
+    """The block store of one node."""
+
+    def __init__(self, database: Database, budget_bytes: int = DEFAULT_BUDGET_BYTES) -> None:
+        self._db = database
+        self._touched: dict[str, None] = {}
+        self.budget_bytes = budget_bytes
+        database.write_along(self)
+
+    def put(self, cid: Cid, data: bytes) -> bool:
+        """Store a block; returns whether it is new. Raises `DocumentError` when the bytes are not its own."""
+        if len(data) > MAX_BLOCK_BYTES:
+            raise DocumentError(f"expected a block of at most {MAX_BLOCK_BYTES} bytes, found {len(data)}")
+        if not cid.fits(data):
+            raise DocumentError(f"{len(data)} bytes don't match their CID {cid}")
+        if self.has(cid):
+            self._touch(str(cid))
+            return False
+        with self._db.write():
+            self._make_room(len(data))
+            row = self._db.insert(
+                "INSERT INTO blocks(cid, size, used) VALUES (?, ?, (SELECT coalesce(max(used), 0) + 1 FROM blocks))",
+                (str(cid), len(data)),
+            )
+            self._db.run("INSERT INTO block_data(id, data) VALUES (?, ?)", (row, data))
+        return True
+
+    def get(self, cid: Cid) -> bytes | None:
+        """The bytes of a block, or None. They are checked again, so a decaying disk never passes for content."""
+        row = self._db.row("SELECT data FROM block_data JOIN blocks USING (id) WHERE cid = ?", (str(cid),))
+        if row is None:
+            return None
+        data = row[0]
+        if not isinstance(data, bytes) or not cid.fits(data):
+            raise StoreError(f"block {cid} is damaged on the disk", hint="delete it and fetch it again; check the disk")
+        self._touch(str(cid))
+        return data
+
+    def has(self, cid: Cid) -> bool:
+        """Whether the block is here."""
+        return self._db.row("SELECT 1 FROM blocks WHERE cid = ?", (str(cid),)) is not None
+
+    def size(self, cid: Cid) -> int | None:
+        """The length of a block in bytes, or None where it isn't here."""
+        row = self._db.row("SELECT size FROM blocks WHERE cid = ?", (str(cid),))
+        return row[0] if row and isinstance(row[0], int) else None
+
+    def delete(self, cid: Cid) -> bool:
+        """Forget a block; returns whether it was here. A pinned one is refused, unless it is damaged."""
+        with self._db.write():
+            if self.pinned(cid) and self._whole(cid):
+                raise StoreError(f"block {cid} is still needed", hint="unpin it for all its holders first")
+            return self._db.run("DELETE FROM blocks WHERE cid = ?", (str(cid),)) > 0
+
+    def _whole(self, cid: Cid) -> bool:
+        row = self._db.row("SELECT data FROM block_data JOIN blocks USING (id) WHERE cid = ?", (str(cid),))
+        return row is not None and isinstance(row[0], bytes) and cid.fits(row[0])
+
+    @property
+    def total_bytes(self) -> int:
+        """The bytes of all blocks."""
+        return self._db.number("SELECT bytes FROM block_totals")
+
+    @property
+    def count(self) -> int:
+        """How many blocks are here."""
+        return self._db.number("SELECT blocks FROM block_totals")
+
+    # Pins
+
+    def pin(self, holder: str, cids: Iterable[Cid]) -> None:
+        """Keep these blocks for `holder`, those that are still to come included."""
+        if not 0 < len(holder) <= MAX_HOLDER_CHARS:
+            raise StoreError(f"expected a holder of 1 to {MAX_HOLDER_CHARS} characters, found {len(holder)}")
+        with self._db.write():
+            for cid in cids:
+                self._db.run("INSERT OR IGNORE INTO pins(cid, holder) VALUES (?, ?)", (str(cid), holder))
+
+    def unpin(self, holder: str) -> int:
+        """Let go of everything that `holder` keeps; returns how many blocks that were."""
+        with self._db.write():
+            return self._db.run("DELETE FROM pins WHERE holder = ?", (holder,))
+
+    def pinned(self, cid: Cid) -> bool:
+        """Whether anyone needs the block."""
+        return self._db.row("SELECT 1 FROM pins WHERE cid = ?", (str(cid),)) is not None
+
+    def missing(self, holder: str) -> list[Cid]:
+        """The blocks that `holder` keeps and that haven't arrived, in the order of their text."""
+        query = "SELECT cid FROM pins WHERE holder = ? AND cid NOT IN (SELECT cid FROM blocks) ORDER BY cid"
+        return [Cid.parse(str(row[0])) for row in self._db.rows(query, (holder,))]
+
+    # Room
+
+    def evict(self, budget_bytes: int) -> int:
+        """Drop unpinned blocks, least recently used first, down to `budget_bytes`; returns the bytes that are left."""
+        with self._db.write():
+            return self._evict(budget_bytes)
+
+    def _make_room(self, size: int) -> None:
+        left = self._evict(self.budget_bytes - size)
+        if left + size > self.budget_bytes:
+            raise DiskFullError(
+                f"a block of {size} bytes doesn't fit: {left} of {self.budget_bytes} bytes are taken by pinned blocks",
+                hint="finish or cancel work, or raise the budget for blocks",
+            )
+
+    def _evict(self, budget_bytes: int) -> int:
+        total = self.total_bytes
+        if total <= budget_bytes:
+            return total
+        self.write_pending()
+        oldest = """SELECT id FROM blocks WHERE NOT EXISTS (SELECT 1 FROM pins WHERE pins.cid = blocks.cid)
+            ORDER BY used LIMIT 1"""
+        while total > budget_bytes and (row := self._db.row(oldest)) is not None:
+            self._db.run("DELETE FROM blocks WHERE id = ?", row)
+            total = self.total_bytes
+        return total
+
+    def _touch(self, cid: str) -> None:
+        if self._db.read_only:
+            return
+        self._touched.pop(cid, None)
+        if len(self._touched) >= MAX_TOUCHES:
+            self._touched.pop(next(iter(self._touched)))
+        self._touched[cid] = None
+
+    def write_pending(self) -> None:
+        """Write the order of use since the last commit."""
+        for cid in self._touched:
+            self._db.run(
+                "UPDATE blocks SET used = (SELECT coalesce(max(used), 0) + 1 FROM blocks) WHERE cid = ?", (cid,)
+            )
+
+    def forget_pending(self) -> None:
+        """The order of use is on the disk."""
+        self._touched.clear()

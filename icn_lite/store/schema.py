@@ -1,0 +1,95 @@
+"""The tables of `node.db`, as steps from one `PRAGMA user_version` to the next.
+
+Step n brings a database from version n to n + 1, in the transaction that also writes the new version. A step that
+has left this machine is never edited; a change is a new step. Tables are STRICT, so that SQLite never turns an
+overflowing integer into a float.
+
+What SQL itself guarantees here, whoever writes: balances equal the sum of their entries, no account but `mint` is
+negative, the entries of every transfer sum to zero when the transaction commits (a deferred foreign key to the one
+row of `zero`), and entries are never changed nor deleted.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+APPLICATION_ID: Final = 0x49434E4C  # "ICNL": tells our file from any other SQLite database
+
+_BLOCKS: Final = (
+    # `used` orders by last use; the data stands apart so that touching a row doesn't rewrite a large blob.
+    """CREATE TABLE blocks(
+        id INTEGER PRIMARY KEY, cid TEXT NOT NULL UNIQUE, size INTEGER NOT NULL, used INTEGER NOT NULL) STRICT""",
+    "CREATE INDEX blocks_by_use ON blocks(used)",
+    """CREATE TABLE block_data(
+        id INTEGER PRIMARY KEY REFERENCES blocks(id) ON DELETE CASCADE, data BLOB NOT NULL) STRICT""",
+    "CREATE TABLE block_totals(id INTEGER PRIMARY KEY CHECK (id = 1), blocks INTEGER, bytes INTEGER) STRICT",
+    "INSERT INTO block_totals VALUES (1, 0, 0)",
+    """CREATE TRIGGER block_added AFTER INSERT ON blocks BEGIN
+        UPDATE block_totals SET blocks = blocks + 1, bytes = bytes + NEW.size; END""",
+    """CREATE TRIGGER block_deleted AFTER DELETE ON blocks BEGIN
+        UPDATE block_totals SET blocks = blocks - 1, bytes = bytes - OLD.size; END""",
+    # A pin may stand before its block arrives, so it refers to no row of `blocks`.
+    """CREATE TABLE pins(
+        cid TEXT NOT NULL, holder TEXT NOT NULL, PRIMARY KEY (cid, holder)) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX pins_by_holder ON pins(holder)",
+)
+
+_JOURNAL: Final = (
+    # AUTOINCREMENT: a number is never given out twice, even after the newest events were dropped.
+    """CREATE TABLE journal(
+        number INTEGER PRIMARY KEY AUTOINCREMENT, machine TEXT NOT NULL, key TEXT NOT NULL,
+        position INTEGER NOT NULL, event BLOB NOT NULL, UNIQUE (machine, key, position)) STRICT""",
+)
+
+_JOBS: Final = (
+    """CREATE TABLE jobs(
+        number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, role TEXT NOT NULL, status TEXT NOT NULL,
+        document TEXT NOT NULL, error TEXT NOT NULL, UNIQUE (id, role)) STRICT""",
+)
+
+_RECEIPTS: Final = (
+    # (executor, seq) is not unique: two receipts with one number are evidence of a fork, and both are kept.
+    """CREATE TABLE receipts(
+        number INTEGER PRIMARY KEY AUTOINCREMENT, cid TEXT NOT NULL UNIQUE, executor TEXT NOT NULL,
+        seq INTEGER NOT NULL, prev TEXT, job TEXT NOT NULL, shard INTEGER NOT NULL, status TEXT NOT NULL,
+        fuel_used INTEGER NOT NULL, data BLOB NOT NULL) STRICT""",
+    "CREATE INDEX receipts_by_chain ON receipts(executor, seq, number)",
+    "CREATE INDEX receipts_by_job ON receipts(job, number)",
+)
+
+_LEDGER: Final = (
+    "CREATE TABLE zero(value INTEGER PRIMARY KEY CHECK (value = 0)) STRICT",
+    "INSERT INTO zero VALUES (0)",
+    """CREATE TABLE accounts(
+        name TEXT PRIMARY KEY, balance INTEGER NOT NULL CHECK (abs(balance) <= 1 << 62),
+        CHECK (balance >= 0 OR name = 'mint')) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE transfers(
+        number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, cause TEXT NOT NULL,
+        sum INTEGER NOT NULL DEFAULT 0 REFERENCES zero(value) DEFERRABLE INITIALLY DEFERRED) STRICT""",
+    """CREATE TABLE entries(
+        transfer INTEGER NOT NULL REFERENCES transfers(number), account TEXT NOT NULL,
+        amount INTEGER NOT NULL CHECK (amount <> 0), PRIMARY KEY (transfer, account)) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX entries_by_account ON entries(account, transfer)",
+    """CREATE TRIGGER entry_added AFTER INSERT ON entries BEGIN
+        UPDATE transfers SET sum = sum + NEW.amount WHERE number = NEW.transfer;
+        INSERT OR IGNORE INTO accounts VALUES (NEW.account, 0);
+        UPDATE accounts SET balance = balance + NEW.amount WHERE name = NEW.account; END""",
+    "CREATE TRIGGER entry_kept BEFORE DELETE ON entries BEGIN SELECT RAISE(ABORT, 'ledger entries are kept'); END",
+    "CREATE TRIGGER entry_fixed BEFORE UPDATE ON entries BEGIN SELECT RAISE(ABORT, 'ledger entries are fixed'); END",
+    """CREATE TRIGGER transfer_kept BEFORE DELETE ON transfers BEGIN
+        SELECT RAISE(ABORT, 'ledger transfers are kept'); END""",
+)
+
+_PEERS: Final = (
+    """CREATE TABLE peers(
+        did TEXT PRIMARY KEY, found TEXT NOT NULL, capability BLOB, seen INTEGER NOT NULL) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX peers_by_seen ON peers(seen)",
+    """CREATE TABLE peer_endpoints(
+        did TEXT NOT NULL REFERENCES peers(did) ON DELETE CASCADE, position INTEGER NOT NULL, uri TEXT NOT NULL,
+        PRIMARY KEY (did, position)) STRICT, WITHOUT ROWID""",
+)
+
+_COUNTERS: Final = ("CREATE TABLE counters(name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID",)
+
+STEPS: Final[tuple[tuple[str, ...], ...]] = ((*_BLOCKS, *_JOURNAL, *_JOBS, *_RECEIPTS, *_LEDGER, *_PEERS, *_COUNTERS),)
+VERSION: Final = len(STEPS)
