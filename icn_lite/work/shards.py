@@ -1,0 +1,101 @@
+"""Which shards whom: batches by weighted factoring over measured fuel a second.
+
+Every executor gets a share of half of what is left, in proportion to its speed (Hummel and others, 1996): large
+batches first, small ones at the end, so that all finish together although nobody knows how long a shard takes. An
+executor never gets two copies of one shard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from icn_lite.model.did import Did
+
+FACTORING: Final = 2  # the part of the remaining work that one round gives out, as its reciprocal
+
+
+@dataclass(slots=True)
+class ShardState:
+    """One shard: how many executors shall run it, who holds it, who delivered, who may not have it again."""
+
+    wanted: int
+    holders: set[Did] = field(default_factory=set)
+    delivered: set[Did] = field(default_factory=set)
+    barred: set[Did] = field(default_factory=set)
+    settled: bool = False
+
+    @property
+    def open_copies(self) -> int:
+        """Copies that nobody holds or has delivered."""
+        return 0 if self.settled else max(0, self.wanted - len(self.holders) - len(self.delivered))
+
+    def may_go_to(self, executor: Did) -> bool:
+        """Whether `executor` may take a copy."""
+        had = executor in self.holders or executor in self.delivered or executor in self.barred
+        return self.open_copies > 0 and not had
+
+
+class ShardPool:
+    """The shards of one job and their holders."""
+
+    def __init__(self, count: int, copies: int) -> None:
+        self._shards = [ShardState(copies) for _ in range(count)]
+        self._first_open = 0
+
+    def __getitem__(self, index: int) -> ShardState:
+        return self._shards[index]
+
+    def __len__(self) -> int:
+        return len(self._shards)
+
+    @property
+    def remaining_copies(self) -> int:
+        """Copies that nobody holds, over all shards."""
+        return sum(shard.open_copies for shard in self._shards)
+
+    @property
+    def settled(self) -> int:
+        """How many shards have their verdict."""
+        return sum(shard.settled for shard in self._shards)
+
+    def batch_size(self, executor: Did, rates: Mapping[Did, int], most: int) -> int:
+        """How many shards to give `executor` now: 1 to `most`, by weighted factoring."""
+        total_rate = sum(max(1, rate) for rate in rates.values())
+        share = self.remaining_copies * max(1, rates.get(executor, 1)) // (FACTORING * max(1, total_rate))
+        return max(1, min(most, share))
+
+    def take(self, executor: Did, most: int) -> list[int]:
+        """Up to `most` shards that `executor` has not had, in order; it holds them now."""
+        while self._first_open < len(self._shards) and self._shards[self._first_open].settled:
+            self._first_open += 1
+        taken: list[int] = []
+        for index in range(self._first_open, len(self._shards)):
+            if len(taken) == most:
+                break
+            if self._shards[index].may_go_to(executor):
+                self._shards[index].holders.add(executor)
+                taken.append(index)
+        return taken
+
+    def release(self, executor: Did, indices: Iterable[int], *, may_retry: bool) -> None:
+        """`executor` no longer holds these shards; without `may_retry` it won't get them again."""
+        for index in indices:
+            shard = self._shards[index]
+            if executor in shard.holders:
+                shard.holders.discard(executor)
+                if not may_retry:
+                    shard.barred.add(executor)
+
+    def deliver(self, executor: Did, index: int) -> None:
+        """`executor` has delivered a finding for this shard, in time or late."""
+        shard = self._shards[index]
+        shard.holders.discard(executor)
+        shard.delivered.add(executor)
+
+    def withdraw(self, executor: Did, index: int) -> None:
+        """What `executor` delivered can't be used: another one is wanted instead."""
+        shard = self._shards[index]
+        shard.delivered.discard(executor)
+        shard.barred.add(executor)
