@@ -1,0 +1,148 @@
+"""The kit itself: header against the host's table, committed binaries against their sources, script's errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from guest_engines import BUILD, GUESTS, run_wasm3, run_wasmtime
+
+from icn_lite.wasm.hostfuncs import HOST_FUNCTIONS
+from icn_lite.wasm.opcodes import I32, I64
+
+VECTORS = Path(__file__).parent / "vectors"
+DECLARATION = re.compile(r'ICN_IMPORT\("(\w+)"\)\s*(void|i32|i64)\s+\w+\(([^;]*)\);')
+# the compiler whose bytes are committed: Debian 12's
+COMMITTED_CLANG = "14.0.6"
+C_GUESTS = ("echo", "manifest")
+BUILD_TIMEOUT_S = 60
+
+
+def value_type(declared: str) -> int:
+    """The wasm type of one C parameter or result."""
+    return I64 if declared.startswith(("i64", "u64")) else I32
+
+
+def test_the_header_declares_the_hosts_table() -> None:
+    declared = {
+        name: (
+            tuple(value_type(p.strip()) for p in params.split(",")) if params != "void" else (),
+            () if result == "void" else (value_type(result),),
+        )
+        for name, result, params in DECLARATION.findall((GUESTS / "icn.h").read_text())
+    }
+    table = {f.name: (f.params, f.results) for f in HOST_FUNCTIONS.values() if f.module == "icn"}
+    assert declared == table
+
+
+def clang_version() -> str | None:
+    """Clang's version, or None where clang or its linker is absent."""
+    if not shutil.which("clang") or not shutil.which("wasm-ld"):
+        return None
+    said = subprocess.run(["clang", "--version"], capture_output=True, text=True, check=True, timeout=BUILD_TIMEOUT_S)
+    found = re.search(r"clang version (\d+\.\d+\.\d+)", said.stdout)
+    return found[1] if found else None
+
+
+def build(out: Path, *sources: str) -> subprocess.CompletedProcess[str]:
+    """Run the kit's script from another folder."""
+    return subprocess.run(
+        [GUESTS / "build.sh", *sources],
+        env={**os.environ, "OUT": str(out)},
+        cwd=out,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=BUILD_TIMEOUT_S,
+    )
+
+
+@pytest.fixture(scope="module")
+def rebuilt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if clang_version() is None:
+        pytest.skip("clang and wasm-ld are not installed (apt-get install clang lld)")
+    out = tmp_path_factory.mktemp("guests")
+    done = build(out, *(f"{name}.c" for name in C_GUESTS))
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.mark.parametrize("name", C_GUESTS)
+def test_the_committed_compiler_gives_the_committed_bytes_and_any_other_the_same_behaviour(rebuilt: Path, name: str) -> None:
+    ours, theirs = (BUILD / f"{name}.wasm").read_bytes(), (rebuilt / f"{name}.wasm").read_bytes()
+    if clang_version() == COMMITTED_CLANG:
+        assert theirs == ours, "the sources have changed: run tools/guests/build.sh and commit the result"
+    for path in sorted(VECTORS.glob("*.json")):
+        data = bytes.fromhex(json.loads(path.read_text())["input"])
+        assert run_wasm3(theirs, data) == run_wasm3(ours, data)
+
+
+def test_a_build_does_not_depend_on_where_it_stands(rebuilt: Path, tmp_path: Path) -> None:
+    kit = tmp_path / "elsewhere" / "guests"
+    kit.mkdir(parents=True)
+    for source in GUESTS.glob("*.[ch]"):
+        shutil.copy(source, kit)
+    shutil.copy(GUESTS / "build.sh", kit)
+    done = subprocess.run([kit / "build.sh"], capture_output=True, text=True, check=False, timeout=BUILD_TIMEOUT_S)
+    assert (kit / "build" / "manifest.wasm").exists(), done.stderr
+    assert (kit / "build" / "manifest.wasm").read_bytes() == (rebuilt / "manifest.wasm").read_bytes()
+
+
+def test_sum_is_built_from_its_text(tmp_path: Path) -> None:
+    if not shutil.which("wat2wasm"):
+        pytest.skip("wat2wasm is not installed (apt-get install wabt)")
+    done = build(tmp_path, "sum.wat")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "sum.wasm").read_bytes() == (BUILD / "sum.wasm").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["echo", "manifest", "sum"])
+def test_guests_hold_to_the_first_version_of_wasm(name: str) -> None:
+    if not shutil.which("wasm-validate"):
+        pytest.skip("wasm-validate is not installed (apt-get install wabt)")
+    off = ("mutable-globals", "saturating-float-to-int", "sign-extension", "simd", "multi-value", "bulk-memory",
+           "reference-types")  # fmt: skip
+    subprocess.run(
+        ["wasm-validate", *(f"--disable-{feature}" for feature in off), BUILD / f"{name}.wasm"],
+        check=True,
+        timeout=BUILD_TIMEOUT_S,
+    )
+
+
+def test_the_script_names_what_is_missing(tmp_path: Path) -> None:
+    done = build(tmp_path, "nobody.c")
+    assert done.returncode == 2
+    assert "no source nobody.c" in done.stderr
+    (tmp_path / "guest.rs").touch()
+    done = build(tmp_path, "guest.rs")
+    assert done.returncode == 2
+    assert "neither .c nor .wat" in done.stderr
+    done = subprocess.run(
+        [GUESTS / "build.sh", "echo.c"],
+        env={**os.environ, "OUT": str(tmp_path), "CLANG": "clang-of-another-world"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=BUILD_TIMEOUT_S,
+    )
+    assert done.returncode == 1
+    assert "apt-get install clang lld" in done.stderr
+
+
+@pytest.mark.parametrize("size", [0, 1, 65535, 200_000])
+def test_echo_gives_back_what_it_got(size: int) -> None:
+    code = (BUILD / "echo.wasm").read_bytes()
+    data = bytes(i * 7 % 256 for i in range(size))
+    for engine in (run_wasm3, run_wasmtime):
+        run = engine(code, data)
+        assert (run.result, run.output) == (0, data)
+    assert run_wasm3(code, data, put_result=-9).result == 3
+
+
+def test_sum_adds_up() -> None:
+    assert run_wasm3((BUILD / "sum.wasm").read_bytes(), b"").result == 5050
