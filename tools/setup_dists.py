@@ -71,7 +71,8 @@ def write_requirements(top: Path, folder: Path, level: str) -> None:
         pins |= read_pins(top / "tools" / "constraints-source.txt")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in wanted), encoding="utf-8")
-    (folder / "constraints.txt").write_text("".join(f"{pin}\n" for lines in pins.values() for pin in lines), encoding="utf-8")
+    exact = [pin for lines in pins.values() for pin in lines]
+    (folder / "constraints.txt").write_text("".join(f"{pin}\n" for pin in exact), encoding="utf-8")
 
 
 def is_whole(info: Path) -> bool:
