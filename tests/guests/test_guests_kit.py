@@ -73,7 +73,9 @@ def rebuilt(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", C_GUESTS)
-def test_the_committed_compiler_gives_the_committed_bytes_and_any_other_the_same_behaviour(rebuilt: Path, name: str) -> None:
+def test_the_committed_compiler_gives_the_committed_bytes_and_any_other_the_same_behaviour(
+    rebuilt: Path, name: str
+) -> None:
     ours, theirs = (BUILD / f"{name}.wasm").read_bytes(), (rebuilt / f"{name}.wasm").read_bytes()
     if clang_version() == COMMITTED_CLANG:
         assert theirs == ours, "the sources have changed: run tools/guests/build.sh and commit the result"
