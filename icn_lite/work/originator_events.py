@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar, Final, TypeAlias
 
+from icn_lite.market.outcome import ValidationOutcome
+from icn_lite.market.settle import Transfer
 from icn_lite.model.bid import Bid
 from icn_lite.model.cid import Cid
 from icn_lite.model.did import Did
@@ -50,11 +52,12 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class BidTaken:
-    """A bid that `market/` found valid and whose stake is locked."""
+    """A bid that `market/bids` found valid; `stake` is what it locks."""
 
     TAG: ClassVar[str] = "BidTaken"
     bid: Bid
     cid: Cid
+    stake: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,22 +191,18 @@ class FetchOutput:
 
 
 @dataclass(frozen=True, slots=True)
-class Pay:
-    """Pay an executor for a shard, out of the job's escrow."""
+class MoveMana:
+    """Apply a transfer to the ledger, in the transaction that stores the event; its id makes it happen once."""
 
-    executor: Did
-    shard: int
-    amount: int
-    receipt: Cid
+    transfer: Transfer
 
 
 @dataclass(frozen=True, slots=True)
-class Slash:
-    """Take a part of an executor's stake: 1/`part` of it."""
+class Judged:
+    """What validation made of one executor's result: moves its reputation."""
 
     executor: Did
-    part: int
-    cause: Cid | bytes
+    outcome: ValidationOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +215,7 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The job is over: release stakes, refund what is left, tell who asked."""
+    """The job is over; the transfers that end it came before."""
 
     phase: Phase
     reason: FailureReason | None
@@ -224,4 +223,4 @@ class Ended:
     sentence: str
 
 
-Effect: TypeAlias = Announce | OfferLease | FetchOutput | Pay | Slash | Settled | Ended
+Effect: TypeAlias = Announce | OfferLease | FetchOutput | MoveMana | Judged | Settled | Ended
