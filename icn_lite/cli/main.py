@@ -1,0 +1,144 @@
+"""`icn-lite`: the entry, the table of commands, and the way every error takes to a person or a program.
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 module refused, 4 trapped, 5 out of fuel, 6 device refuses, 7 peer or
+network, 8 verification failed, 130 interrupted. With `--json` an error is `{"error": {"code", "kind", "message",
+"hint"}}` on stdout, usage errors too. A person sees one line and a hint; the traceback needs `--debug`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Final, NoReturn
+
+import click
+
+import icn_lite
+from icn_lite.cli.app import App
+from icn_lite.cli.framework import PROGRAM, LazyGroup, Row
+from icn_lite.cli.output import Output, printable
+from icn_lite.model.errors import IcnLiteError, UsageError
+
+COMPLETE_VARIABLE: Final = "_ICN_LITE_COMPLETE"  # set by the completion scripts
+EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT
+EXIT_BROKEN_PIPE: Final = 141  # 128 + SIGPIPE, what a shell shows for `yes | head`
+
+COMMANDS: Final = {
+    "init": Row("icn_lite.cli.init", "Make this device's identity and settings."),
+    "completion": Row("icn_lite.cli.completion", "Print a completion script for a shell."),
+}
+
+
+class Program(LazyGroup):
+    """The program with the commands of this release."""
+
+    rows = COMMANDS
+    examples = (f"{PROGRAM} --help", f"{PROGRAM} init --json")
+
+
+def _print_version(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and not context.resilient_parsing:
+        app = context.ensure_object(App)
+        if app.as_json:
+            app.out.document({"version": icn_lite.__version__})
+        else:
+            app.out.line(f"{PROGRAM} {icn_lite.__version__}")
+        context.exit()
+
+
+@click.group(PROGRAM, cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--version", is_flag=True, expose_value=False, callback=_print_version, help="Show the version.", default=False
+)
+@click.pass_context
+def program(context: click.Context) -> None:
+    """The InterCooperative Network's node for small devices.
+
+    Lends this device's spare compute to a local cooperative: runs shards of work in a sandbox, signs a receipt for
+    every run, and pays and is paid in mana.
+
+    State lives in one folder: --home, else ICN_LITE_HOME, else the platform's data folder.
+    """
+    context.ensure_object(App)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; answers and errors are printed, the exit code is returned."""
+    app = App(as_json=_asks_for(arguments, "--json"), debug=_asks_for(arguments, "--debug"))
+    try:
+        code = _invoke(app, arguments)
+        sys.stdout.flush()
+    except IcnLiteError as error:
+        return _report(app, error)
+    except click.ClickException as error:
+        return _report(app, _as_usage_error(error))
+    except (KeyboardInterrupt, click.Abort):
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Nobody reads on; Python would complain about it once more while it shuts down.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+    except Exception as error:  # noqa: BLE001 -- the last catch: a fault of ours, said in one line as well
+        return _report(app, _as_fault(error))
+    return code
+
+
+def _invoke(app: App, arguments: Sequence[str]) -> int:
+    """What click's own `main` does, without its handling of errors: that stands in `run`."""
+    if COMPLETE_VARIABLE in os.environ:
+        program.main([], prog_name=PROGRAM, complete_var=COMPLETE_VARIABLE)  # answers the shell and exits
+    try:
+        with program.make_context(PROGRAM, list(arguments), obj=app) as context:
+            code = program.invoke(context)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    return code if isinstance(code, int) else 0
+
+
+def _asks_for(arguments: Sequence[str], flag: str) -> bool:
+    """Whether a global flag stands on the line; errors of parsing have to know before the line is parsed."""
+    words = list(arguments)
+    return flag in (words[: words.index("--")] if "--" in words else words)
+
+
+def _report(app: App, error: IcnLiteError) -> int:
+    if app.debug:
+        sys.stderr.write(printable("".join(traceback.format_exception(error))))
+    if app.as_json:
+        Output(as_json=True).document({"error": error.as_json()})
+        sys.stdout.flush()
+        return error.exit_code
+    app.out.note(f"{PROGRAM}: {error.message}")
+    if error.hint:
+        app.out.note(f"  hint: {error.hint}")
+    return error.exit_code
+
+
+def _as_usage_error(error: click.ClickException) -> UsageError:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    path = context.command_path if context else PROGRAM
+    message = " ".join(error.format_message().split())
+    usage = UsageError(message, hint=f"`{path} --help` shows what it takes")
+    usage.__cause__ = error
+    return usage
+
+
+def _as_fault(error: Exception) -> IcnLiteError:
+    fault = IcnLiteError(
+        f"unexpected {type(error).__name__}: {error}", hint="this is a fault of icn-lite; --debug shows where"
+    )
+    fault.__cause__ = error
+    return fault
+
+
+def main() -> NoReturn:
+    """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # both are TextIOWrapper here
+    try:
+        code = run(sys.argv[1:])
+    except BrokenPipeError:
+        code = EXIT_BROKEN_PIPE
+    sys.exit(code)

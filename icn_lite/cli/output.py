@@ -1,0 +1,76 @@
+"""What goes to whom: data to stdout, messages to stderr, and with `--json` one document on stdout and nothing else.
+
+Texts that others wrote (a peer's name, a guest's log) are shown without their control characters, so that they can't
+repaint a terminal. `rich` is imported by the first table only: it costs more than most commands.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Final, TypeAlias
+
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+
+_WHITESPACE_KEPT: Final = "\n\t"
+
+
+def printable(text: str) -> str:
+    """Text with control characters (C0, DEL, C1) replaced by U+FFFD; line ends and tabs stay."""
+    return "".join(c if c in _WHITESPACE_KEPT or (c >= " " and not "\x7f" <= c <= "\x9f") else "\ufffd" for c in text)
+
+
+class Output:
+    """The three ways out of a command: `document`, `table` or `line` for data, `note` for messages, `raw` for bytes."""
+
+    def __init__(self, *, as_json: bool, color: bool | None = None) -> None:
+        self.as_json = as_json
+        self.color = color
+
+    def document(self, value: Json) -> None:
+        """The one JSON document of this command."""
+        sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False) + "\n")
+
+    def line(self, text: str = "") -> None:
+        """One line of data."""
+        sys.stdout.write(printable(text) + "\n")
+
+    def raw(self, data: bytes) -> None:
+        """Bytes to stdout as they are."""
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+    def note(self, text: str) -> None:
+        """A message to whoever sits there."""
+        sys.stderr.write(printable(text) + "\n")
+        sys.stderr.flush()
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
+        """Rows under headings; a heading that ends in `>` is aligned to the right."""
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=Text(title) if title else None, title_justify="left", box=None, pad_edge=False)
+        for column in columns:
+            right = column.endswith(">")
+            table.add_column(Text(column.rstrip(">")), justify="right" if right else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(printable(cell)) for cell in row))
+        self._print(table)
+
+    def facts(self, facts: Sequence[tuple[str, str]]) -> None:
+        """Names and values in two columns."""
+        width = max((len(name) for name, _ in facts), default=0)
+        for name, value in facts:
+            indented = value.replace("\n", "\n" + " " * (width + 2))
+            self.line(f"{name:<{width}}  {indented}".rstrip())
+
+    def _print(self, renderable: object) -> None:
+        from rich.console import Console
+
+        # A pipe has no width: a table in it is not folded, so that other programs can cut it into lines.
+        width = None if sys.stdout.isatty() else 400
+        console = Console(file=sys.stdout, no_color=self.color is False or None, highlight=False, width=width)
+        console.print(renderable)
