@@ -186,6 +186,17 @@ class DeviceRefuses(IcnLiteError):
     exit_code = 6
 
 
+class ProfileError(UsageError):
+    """A firmware profile that is refused; `line` counts from 1, None where no single line is to blame."""
+
+    kind = "invalid_profile"
+
+    def __init__(self, message: str, *, line: int | None = None, hint: str = "") -> None:
+        super().__init__(message if line is None else f"{message} (line {line})", hint=hint)
+        self.reason = message
+        self.line = line
+
+
 ModuleErrorKind = Literal["malformed", "invalid", "unsupported", "limit"]
 
 
