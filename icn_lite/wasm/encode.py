@@ -1,0 +1,113 @@
+"""A module written anew: canonical integers, sections in order, no custom sections (core specification §5.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from icn_lite.wasm.decode import MAGIC, encode_name
+from icn_lite.wasm.leb import write_signed, write_u32
+from icn_lite.wasm.module import Element, Global, SizeRange
+from icn_lite.wasm.types import FuncType
+
+KIND_BYTES: Final = {"func": b"\x00", "table": b"\x01", "memory": b"\x02", "global": b"\x03"}
+
+
+@dataclass(slots=True)
+class Draft:
+    """What is to be written. Function indices count imports first; bodies hold locals and code."""
+
+    types: list[FuncType] = field(default_factory=list)
+    imports: list[tuple[str, str, int]] = field(default_factory=list)
+    functions: list[int] = field(default_factory=list)
+    table: SizeRange | None = None
+    memory: SizeRange | None = None
+    globals: list[Global] = field(default_factory=list)
+    exports: list[tuple[str, str, int]] = field(default_factory=list)  # name, kind, index
+    elements: list[Element] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    segments: list[tuple[int, bytes]] = field(default_factory=list)  # signed offset, bytes
+
+    def type_index(self, wanted: FuncType) -> int:
+        """The index of a type, added when it is new."""
+        try:
+            return self.types.index(wanted)
+        except ValueError:
+            self.types.append(wanted)
+            return len(self.types) - 1
+
+    def function(self, wanted: FuncType, body: bytes) -> int:
+        """Add a function; returns its index."""
+        self.functions.append(self.type_index(wanted))
+        self.bodies.append(body)
+        return len(self.imports) + len(self.functions) - 1
+
+
+def vector(items: Sequence[bytes]) -> bytes:
+    """A vector: its length, then its items."""
+    return write_u32(len(items)) + b"".join(items)
+
+
+def locals_of(types: Iterable[int]) -> bytes:
+    """Local declarations, equal neighbours in one group."""
+    groups: list[list[int]] = []
+    for value_type in types:
+        if groups and groups[-1][1] == value_type:
+            groups[-1][0] += 1
+        else:
+            groups.append([1, value_type])
+    return vector([write_u32(count) + bytes((value_type,)) for count, value_type in groups])
+
+
+def _size(size: SizeRange) -> bytes:
+    if size.maximum is None:
+        return b"\x00" + write_u32(size.minimum)
+    return b"\x01" + write_u32(size.minimum) + write_u32(size.maximum)
+
+
+def _func_type(value: FuncType) -> bytes:
+    return (
+        b"\x60" + write_u32(len(value.params)) + bytes(value.params) + write_u32(len(value.results))
+        + bytes(value.results)
+    )  # fmt: skip
+
+
+def _runs(elements: Sequence[Element]) -> list[bytes]:
+    """The table's final content as segments without holes and without empty ones; later entries win."""
+    slots: dict[int, int | None] = {}
+    for element in elements:
+        for position, entry in enumerate(element.functions):
+            slots[element.offset + position] = entry
+    runs: list[tuple[int, list[bytes]]] = []
+    for slot in sorted(slots):
+        entry = slots[slot]
+        if entry is None:
+            continue
+        if runs and runs[-1][0] + len(runs[-1][1]) == slot:
+            runs[-1][1].append(write_u32(entry))
+        else:
+            runs.append((slot, [write_u32(entry)]))
+    return [b"\x00\x41" + write_signed(offset) + b"\x0b" + vector(indices) for offset, indices in runs]
+
+
+def encode(draft: Draft) -> bytes:
+    """The bytes of a module."""
+    out = [MAGIC]
+
+    def section(number: int, items: Sequence[bytes]) -> None:
+        if items:
+            content = vector(items)
+            out.append(bytes((number,)) + write_u32(len(content)) + content)
+
+    section(1, [_func_type(value) for value in draft.types])
+    section(2, [encode_name(m) + encode_name(n) + b"\x00" + write_u32(t) for m, n, t in draft.imports])
+    section(3, [write_u32(index) for index in draft.functions])
+    section(4, [b"\x70" + _size(draft.table)] if draft.table else [])
+    section(5, [_size(draft.memory)] if draft.memory else [])
+    section(6, [bytes((g.value_type, g.mutable)) + g.init + b"\x0b" for g in draft.globals])
+    section(7, [encode_name(name) + KIND_BYTES[kind] + write_u32(index) for name, kind, index in draft.exports])
+    section(9, _runs(draft.elements))
+    section(10, [write_u32(len(body)) + body for body in draft.bodies])
+    section(11, [b"\x00\x41" + write_signed(offset) + b"\x0b" + write_u32(len(raw)) + raw for offset, raw in draft.segments])
+    return b"".join(out)

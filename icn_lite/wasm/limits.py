@@ -1,0 +1,59 @@
+"""Structural limits: what a module may contain before anything is allocated for it.
+
+`icn-runtime.md` (WasmSecurityLimits) names 160 pages, 100 globals, 1000 functions, 10 tables of 10,000 and a stack
+of 1024 KiB. Programs that people already have (an interpreter, anything on wasi-libc) hold more functions than
+that, so `DEFAULT_LIMITS` is roomier there and `CORE_LIMITS` keeps the letter. Profiles override single fields with
+`dataclasses.replace`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+PAGE_BYTES: Final = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Every field is an inclusive maximum."""
+
+    # Preparing takes about 1 µs a byte on a PC and 6 µs on a Pi 4; 4 MiB keeps that under half a minute.
+    module_bytes: int = 4 * 1024 * 1024
+    # A big compiled program (Lua, zlib, a Rust binary) has 300 to 3000.
+    functions: int = 20_000
+    types: int = 4096
+    imports: int = 256
+    exports: int = 1024
+    # clang emits one to five, AssemblyScript one for each module-level variable.
+    globals: int = 1000
+    # MVP modules have at most one; the engine knows no more.
+    tables: int = 1
+    # Function pointers and vtables; `icn-runtime.md` has 10,000.
+    table_entries: int = 10_000
+    # Pages a guest may start with or grow to: 160 pages are 10 MiB (`icn-runtime.md`).
+    memory_pages: int = 160
+    segments: int = 20_000
+    # Locals and operands share the engine's frame of 2000 values; beyond that its compiler gives up or crashes.
+    locals: int = 1400
+    operands: int = 400
+    # A deeper nest of blocks overflows the engine's recursive compiler (50,000 do for certain, 1000 never).
+    nesting: int = 500
+    params: int = 100
+    # Multi-value: the engine is sure of two results, more are refused as unsupported by the validator's caller.
+    results: int = 16
+    # `br_table` compiles in quadratic time: 200,000 entries take half a second.
+    br_table_entries: int = 5000
+    br_table_entries_total: int = 100_000
+    # The engine's compiler scans all locals at every block: blocks × (locals + operands), in a function.
+    block_work: int = 20_000_000
+    function_bytes: int = 512 * 1024
+    name_bytes: int = 1024
+    # Frames that a guest may pile up, in bytes of engine stack; `icn-runtime.md` and icn-core give 1024 KiB.
+    stack_bytes: int = 1024 * 1024
+
+
+DEFAULT_LIMITS: Final = Limits()
+
+# The letter of `icn-runtime.md`, for cooperatives that want it.
+CORE_LIMITS: Final = Limits(functions=1000, globals=100, table_entries=10_000, memory_pages=160)

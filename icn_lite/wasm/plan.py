@@ -1,0 +1,183 @@
+"""What the writer has to know of each function: its fuel by point, what callers pay for it, checks, stack frames.
+
+Fuel: a function that is not in the table leaves its entry cost to its callers, who add it to their own point. A
+function whose cost is one constant, and small, then needs no metering code at all. Whoever recurses, or could run
+long without meeting a check, checks the counter on entry; every loop that repeats checks it at its head.
+
+Depth: frames are counted in bytes of the engine's stack. Functions outside recursion have a static bound, so only
+recursive ones count down, each by its own frame plus the longest static chain below it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from icn_lite.wasm import opcodes as op
+from icn_lite.wasm.callgraph import CallGraph, build
+from icn_lite.wasm.flow import ENTRY, Flow, analyse
+from icn_lite.wasm.hostfuncs import HostFunction
+from icn_lite.wasm.module import Module
+from icn_lite.wasm.validate import FunctionCode
+
+# What may run between two looks at the counter, in fuel; a millisecond or so on a small board.
+UNCHECKED_FUEL: Final = 4096
+# A larger entry cost is charged by the function itself, so that sums of sums stay small numbers.
+FOLDED_FUEL: Final = 1 << 32
+# Native stack of one call in the engine: 144 bytes on x86-64, 128 on arm64, 96 on armv7, and 49 for each enclosing
+# loop; its own stack takes 8 bytes a value. Both are added up, rounded up, and stand for both.
+CALL_BYTES: Final = 160
+LOOP_BYTES: Final = 64
+VALUE_BYTES: Final = 8
+# The engine keeps up to 120 slots of constants in a frame.
+CONSTANT_BYTES: Final = 480
+# Shims, host wrappers and the entry from outside.
+BASE_BYTES: Final = 2048
+
+
+@dataclass(slots=True)
+class FunctionPlan:
+    """Facts about one function (or one node of indirect calls, or an import)."""
+
+    flow: Flow = field(default_factory=Flow)
+    folded: int = 0  # fuel that callers charge in its place
+    ends_run: bool = False  # may reach a host function that ends the run
+    touches_fuel: bool = False  # reads or writes the counter, so callers have to store it first
+    changes_fuel: bool = False  # writes the counter, so callers have to load it again
+    checks: bool = False  # looks at the counter on entry
+    unchecked: int = 0  # fuel that may pass before it looks
+    recursive: bool = False
+    counts_depth: bool = False  # reaches recursion, so it passes the remaining depth on
+    depth_bytes: int = 0  # what a recursive function counts down
+    chain_bytes: int = 0  # longest static chain of frames from here, 0 for a recursive function
+
+
+@dataclass(slots=True)
+class Plan:
+    """Facts about a module."""
+
+    graph: CallGraph
+    functions: dict[int, FunctionPlan]
+
+
+def make_plan(module: Module, code: Sequence[FunctionCode], rows: Sequence[HostFunction]) -> Plan:
+    """Look at all functions, callees first."""
+    graph = build(module, code)
+    plans = {node: FunctionPlan() for node in graph.edges}
+    for index, row in enumerate(rows):
+        priced = bool(row.fuel_base or row.fuel_per_byte)
+        plans[index] = FunctionPlan(ends_run=row.ends_run, touches_fuel=True, changes_fuel=priced)
+    by_index = {function.index: function for function in code}
+    planner = _Planner(module, graph, plans, by_index)
+    for group in graph.components:
+        planner.component(group)
+    return Plan(graph, plans)
+
+
+class _Planner:
+    """State of `make_plan`."""
+
+    def __init__(
+        self, module: Module, graph: CallGraph, plans: dict[int, FunctionPlan], code: dict[int, FunctionCode]
+    ) -> None:
+        self.module = module
+        self.graph = graph
+        self.plans = plans
+        self.code = code
+
+    def component(self, group: list[int]) -> None:
+        """Functions that call each other, or a single one."""
+        plans, graph = self.plans, self.graph
+        own = set(group)
+        called = {node for member in group for node in graph.edges[member]}
+        below = [plans[node] for node in called if node not in own]
+        ends_run = any(plan.ends_run for plan in below)
+        recursive = any(node in graph.recursive for node in group)
+        for member in group:
+            plan = plans[member]
+            plan.ends_run = plan.ends_run or ends_run
+            plan.recursive = recursive and member >= 0
+            plan.counts_depth = recursive or any(p.counts_depth for p in below)
+        for member in group:
+            if member in self.code:
+                self.fuel(self.code[member], own)
+        for member in group:
+            if member in self.code:
+                self.settle(self.code[member], own)
+            elif member < 0:
+                self.indirect(member)
+
+    def indirect(self, node: int) -> None:
+        """A node that stands for every table entry of one type."""
+        plan = self.plans[node]
+        members = [self.plans[f] for f in self.graph.edges[node]]
+        plan.touches_fuel = plan.changes_fuel = True
+        plan.unchecked = max((m.unchecked for m in members), default=0)
+        plan.chain_bytes = max((m.chain_bytes for m in members), default=0)
+
+    def fuel(self, function: FunctionCode, group: set[int]) -> None:
+        """The flow of a function, and what its callers take over."""
+        plan = self.plans[function.index]
+        ending = frozenset(i for i, event in enumerate(function.events) if self.ends_run(event.op, event.arg))
+        plan.flow = analyse(function.events, ending)
+        charges = plan.flow.charges
+        for point, callee in plan.flow.calls:
+            if callee not in group:
+                charges[point] = charges.get(point, 0) + self.plans[callee].folded
+        if function.index not in self.graph.in_table and charges[ENTRY] <= FOLDED_FUEL:
+            plan.folded = charges.pop(ENTRY)
+
+    def ends_run(self, code: int, arg: int) -> bool:
+        """Whether a call may not come back although the run completes."""
+        if code == op.CALL:
+            return self.plans[arg].ends_run
+        if code == op.CALL_INDIRECT:
+            return self.plans[self.graph.type_nodes[self.module.types[arg]]].ends_run
+        return False
+
+    def settle(self, function: FunctionCode, group: set[int]) -> None:
+        """Checks and frames, once all of its component have a flow."""
+        plan = self.plans[function.index]
+        charges = plan.flow.charges
+        for point, callee in plan.flow.calls:
+            if callee in group:
+                charges[point] = charges.get(point, 0) + self.plans[callee].folded
+        for point in [p for p, cost in charges.items() if not cost]:
+            del charges[point]
+        callees = [self.plans[node] for node in self.graph.edges[function.index]]
+        own = sum(charges.values()) + plan.folded
+        plan.unchecked = own + sum(c.unchecked for c in self.called(function))
+        plan.checks = plan.recursive or plan.unchecked > UNCHECKED_FUEL
+        if plan.checks:
+            plan.unchecked = 0
+        special = any(event.op == op.MEMORY_GROW or event.op > 0xFF for event in function.events)
+        plan.changes_fuel = bool(charges) or special or any(c.changes_fuel for c in callees)
+        plan.touches_fuel = (
+            plan.changes_fuel or plan.checks or bool(plan.flow.repeated) or any(c.touches_fuel for c in callees)
+        )
+        if plan.recursive:
+            plan.changes_fuel = plan.touches_fuel = True
+        frame = frame_bytes(function, len(charges))
+        tail = max((c.chain_bytes for c in callees), default=0)
+        if plan.recursive:
+            plan.depth_bytes = frame + tail
+        else:
+            plan.chain_bytes = frame + tail
+
+    def called(self, function: FunctionCode) -> list[FunctionPlan]:
+        """The callee of every call, once for each call."""
+        found: list[FunctionPlan] = []
+        for event in function.events:
+            if event.op == op.CALL:
+                found.append(self.plans[event.arg])
+            elif event.op == op.CALL_INDIRECT:
+                found.append(self.plans[self.graph.type_nodes[self.module.types[event.arg]]])
+        return found
+
+
+def frame_bytes(function: FunctionCode, points: int) -> int:
+    """Upper bound of what one activation takes of the engine's stacks."""
+    values = len(function.locals) + len(function.type.results) + function.operand_peak + 8
+    constants = min(CONSTANT_BYTES, 4 * (function.end - function.start) + VALUE_BYTES * (points + 4))
+    return CALL_BYTES + LOOP_BYTES * function.loop_nesting + VALUE_BYTES * values + constants

@@ -1,0 +1,257 @@
+"""`prepare`: from a guest's bytes to a module that any engine runs safely, metered and bounded.
+
+Decode, validate, look at fuel and depth, write anew. The result is a pure function of the bytes, the limits and the
+host table, so it is cached by (module CID, meter version).
+
+What a runner does: link `imports`, instantiate, set `fuel_global` to the limit and `trap_global` to 0, call `start`
+if there is one, call an export, read both. The counter is below zero when fuel ran out; `trap_global` says which of
+our own traps it was, and stays 0 when the engine trapped by itself (division, memory access, ...).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from icn_lite.model.errors import ModuleError
+from icn_lite.wasm import opcodes as op
+from icn_lite.wasm.decode import decode
+from icn_lite.wasm.encode import Draft, encode
+from icn_lite.wasm.hostfuncs import HOST_FUNCTIONS, HostFunction, HostTable
+from icn_lite.wasm.leb import write_u32
+from icn_lite.wasm.limits import DEFAULT_LIMITS, Limits
+from icn_lite.wasm.module import Element, Global, Module, SizeRange
+from icn_lite.wasm.opcodes import I32, I64
+from icn_lite.wasm.plan import BASE_BYTES, Plan, make_plan
+from icn_lite.wasm.rewrite import BodyWriter, Names, PlanLookup
+from icn_lite.wasm.shims import Shims
+from icn_lite.wasm.types import Export, Import
+from icn_lite.wasm.validate import FunctionCode, validate
+
+# The version of everything in this room that changes what `prepare` writes; part of the cache key and of receipts.
+METER: Final = "icn-meter/1"
+FUEL_SCHEDULE: Final = "icn-fuel-1"
+
+# Names that prepared modules export for the runner; guests may not use the prefix.
+RESERVED: Final = "icn:"
+FUEL_GLOBAL: Final = "icn:fuel"
+TRAP_GLOBAL: Final = "icn:trap"
+START_EXPORT: Final = "icn:start"
+MEMORY_EXPORT: Final = "icn:memory"
+BITS_PREFIX: Final = "icn:bits:"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A module ready to run.
+
+    `fuel_global` and `trap_global` name exported mutable globals (i64 and i32). `start`, when not None, names an
+    export that has to be called once before any other. `stack_bytes` is what the guest's frames may take at most: a
+    runner gives the engine's own stack that size, and its thread at least as much native stack again.
+    """
+
+    code: bytes
+    meter: str
+    fuel_global: str
+    trap_global: str
+    imports: tuple[Import, ...]
+    exports: tuple[Export, ...]
+    start: str | None
+    has_memory: bool
+    memory_min_pages: int
+    memory_max_pages: int
+    memory_export: str | None
+    functions: int
+    stack_bytes: int
+
+
+def prepare(module: bytes, limits: Limits = DEFAULT_LIMITS, host: HostTable = HOST_FUNCTIONS) -> Prepared:
+    """Check a guest and write it anew; raises ModuleError with kind, offset, function and hint."""
+    decoded = decode(module, limits)
+    rows = resolve_imports(decoded, host)
+    code = validate(decoded, limits)
+    refuse_unsupported(decoded, code)
+    plan = make_plan(decoded, code, rows)
+    return _Builder(decoded, code, plan, rows, limits).build()
+
+
+def resolve_imports(module: Module, host: HostTable) -> list[HostFunction]:
+    """The row of each imported function."""
+    rows: list[HostFunction] = []
+    for item in module.imports:
+        row = host.get((item.module, item.name))
+        if row is None:
+            raise ModuleError(
+                "unsupported",
+                f"import of {item.module}.{item.name}: this node has no such host function",
+                offset=item.offset,
+                function=len(rows),
+                hint="see tools/guests/README.md for the functions that a guest may import",
+            )
+        found = module.types[item.type_index]
+        if found != row.type:
+            raise ModuleError(
+                "unsupported",
+                f"import of {item.module}.{item.name} has type {found}, expected {row.type}",
+                offset=item.offset,
+                function=len(rows),
+                hint="declare the host function as the guest kit's header does",
+            )
+        rows.append(row)
+    return rows
+
+
+def refuse_unsupported(module: Module, code: list[FunctionCode]) -> None:
+    """What is valid but can't be run right by every engine."""
+    for export in module.exports:
+        if export.name.startswith(RESERVED):
+            raise ModuleError("unsupported", f"export {export.name!r}: names that begin with {RESERVED!r} are reserved")
+        if "\x00" in export.name:
+            raise ModuleError("unsupported", f"export {export.name!r}: a NUL in a name ends it in the engine")
+    for function in code:
+        for event in function.events:
+            if event.op == op.EVENT_MEMORY_INIT:
+                raise ModuleError(
+                    "unsupported",
+                    f"{module.describe(function.index)}: memory.init of a passive data segment",
+                    offset=event.at,
+                    function=function.index,
+                    hint="compile with -mno-bulk-memory, or link without --shared-memory",
+                )
+
+
+class _Builder:
+    """State of `prepare` while the new module is put together."""
+
+    def __init__(
+        self, module: Module, code: list[FunctionCode], plan: Plan, rows: list[HostFunction], limits: Limits
+    ) -> None:
+        self.module = module
+        self.code = code
+        self.plan = plan
+        self.rows = rows
+        self.limits = limits
+        self.memory = self.memory_range()
+        self.draft = Draft(
+            types=list(module.types),
+            imports=[(item.module, item.name, item.type_index) for item in module.imports],
+            functions=module.func_types[len(module.imports) :],
+            table=module.table,
+            memory=self.memory,
+            globals=list(module.globals),
+            bodies=[b""] * len(code),
+        )
+
+    def memory_range(self) -> SizeRange | None:
+        """The guest's memory, with a maximum that the limits allow."""
+        size = self.module.memory
+        if size is None:
+            return None
+        largest = self.limits.memory_pages
+        return SizeRange(size.minimum, largest if size.maximum is None else min(size.maximum, largest))
+
+    def add_global(self, value_type: int, name: str | None) -> int:
+        """A global of our own, starting at zero."""
+        self.draft.globals.append(Global(value_type, True, b"\x41\x00" if value_type == I32 else b"\x42\x00"))
+        index = len(self.draft.globals) - 1
+        if name is not None:
+            self.draft.exports.append((name, "global", index))
+        return index
+
+    def build(self) -> Prepared:
+        """Put it together."""
+        module, draft = self.module, self.draft
+        exports = [(e.name, e.kind, e.index) for e in module.exports]
+        fuel, trap = self.add_global(I64, FUEL_GLOBAL), self.add_global(I32, TRAP_GLOBAL)
+        depth = self.add_global(I32, None)
+        shims = Shims(draft, fuel, trap, depth, self.limits.stack_bytes)
+        events = {event.op for function in self.code for event in function.events}
+        names = Names(
+            data=module.data,
+            types=module.types,
+            fuel=write_u32(fuel),
+            depth=write_u32(depth),
+            trap=write_u32(trap),
+            out_of_fuel=write_u32(shims.out_of_fuel),
+            exhausted=write_u32(shims.exhausted),
+            wrappers={index: shims.host(index, row) for index, row in enumerate(self.rows)},
+            helpers=shims.helpers(events, self.memory),
+            block_types={},
+        )
+        for function in self.code:
+            if len(function.type.results) > 1 or function.type.results not in names.block_types:
+                names.block_types[function.type.results] = shims.block_type(function.type.results)
+        lookup = PlanLookup(self.plan.functions, self.plan.graph.type_nodes)
+        for number, function in enumerate(self.code):
+            draft.bodies[number] = BodyWriter(function, self.plan.functions[function.index], names, lookup).write()
+        draft.elements = [
+            Element(e.offset, tuple(None if f is None else names.wrappers.get(f, f) for f in e.functions))
+            for e in module.elements
+        ]
+        draft.segments = [(_signed(s.offset), module.data[s.start : s.end])
+                          for s in module.segments if s.offset is not None]  # fmt: skip
+        public = self.export(exports, shims, names)
+        start = None
+        if module.start is not None:
+            start = START_EXPORT
+            draft.exports.append((start, "func", self.entry(module.start, shims, names)))
+        return Prepared(
+            code=encode(draft),
+            meter=METER,
+            fuel_global=FUEL_GLOBAL,
+            trap_global=TRAP_GLOBAL,
+            imports=tuple(Import(i.module, i.name, module.types[i.type_index]) for i in module.imports),
+            exports=public,
+            start=start,
+            has_memory=self.memory is not None,
+            memory_min_pages=self.memory.minimum if self.memory else 0,
+            memory_max_pages=(self.memory.maximum or 0) if self.memory else 0,
+            memory_export=MEMORY_EXPORT if self.memory else None,
+            functions=len(self.code),
+            stack_bytes=self.limits.stack_bytes + self.static_bytes(),
+        )
+
+    def entry(self, index: int, shims: Shims, names: Names) -> int:
+        """The function that callers from outside enter by."""
+        plan = self.plan.functions[index]
+        target = names.wrappers.get(index, index)
+        return shims.entry(target, self.module.type_of(index), plan.folded, plan.counts_depth)
+
+    def export(self, exports: list[tuple[str, str, int]], shims: Shims, names: Names) -> tuple[Export, ...]:
+        """Write the guest's exports and describe them."""
+        public: list[Export] = []
+        entries: dict[int, tuple[int, int | None]] = {}
+        for raw, (name, kind, index) in zip(self.module.exports, exports, strict=True):
+            if kind != "func":
+                self.draft.exports.append((name, kind, index))
+                public.append(Export(name, raw.kind))
+                continue
+            func_type = self.module.type_of(index)
+            if index not in entries:
+                entry = self.entry(index, shims, names)
+                entries[index] = (entry, shims.bits(entry, func_type))
+            entry, bits = entries[index]
+            self.draft.exports.append((name, kind, entry))
+            bits_name = None
+            if bits is not None:
+                bits_name = BITS_PREFIX + name
+                self.draft.exports.append((bits_name, "func", bits))
+            public.append(Export(name, raw.kind, func_type, bits_name))
+        if self.memory is not None:
+            self.draft.exports.append((MEMORY_EXPORT, "memory", 0))
+        return tuple(public)
+
+    def static_bytes(self) -> int:
+        """The longest chain of frames without recursion, from any way in."""
+        longest = max((plan.chain_bytes for plan in self.plan.functions.values()), default=0)
+        if longest > self.limits.stack_bytes:
+            raise ModuleError(
+                "limit", f"calls without recursion nest to {longest} bytes of stack, at most {self.limits.stack_bytes}"
+            )
+        return longest + BASE_BYTES
+
+
+def _signed(value: int | None) -> int:
+    """An unsigned 32-bit offset as the signed constant that the format wants."""
+    number = value or 0
+    return number - (1 << 32) if number >= 1 << 31 else number

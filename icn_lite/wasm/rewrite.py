@@ -1,0 +1,292 @@
+"""One body written anew: charges, checks, depth, and the repairs that single instructions need.
+
+The counter of fuel lives in a global. A function without a loop that repeats charges it there directly; one with
+such a loop keeps it in a local, which is loaded on entry, stored before whatever may look at the global (calls,
+returns, `unreachable`) and loaded again after calls that may have changed it. `fresh` means that the local holds the
+counter, `synced` that the global does; where ways join, the local does and the global may not.
+
+Plain spans of bytes are copied; a charge stands where `flow` put its point.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from icn_lite.wasm import opcodes as op
+from icn_lite.wasm.encode import locals_of
+from icn_lite.wasm.flow import ENTRY
+from icn_lite.wasm.leb import write_signed, write_u32
+from icn_lite.wasm.opcodes import I32, I64
+from icn_lite.wasm.plan import FunctionPlan
+from icn_lite.wasm.types import FuncType
+from icn_lite.wasm.validate import Event, FunctionCode
+
+NEGATIVE: Final = b"\x42\x00\x53\x04\x40"  # i64.const 0; i64.lt_s; if
+END_BYTE: Final = b"\x0b"
+
+
+@dataclass(slots=True)
+class Names:
+    """Indices in the prepared module that bodies refer to."""
+
+    data: bytes
+    types: list[FuncType]
+    fuel: bytes  # global index, encoded
+    depth: bytes
+    trap: bytes
+    out_of_fuel: bytes  # function indices, encoded: they set the flag and trap
+    exhausted: bytes
+    wrappers: dict[int, int]  # import -> the function that charges for it
+    helpers: dict[int, bytes]  # event opcode -> the function that does it with its checks
+    block_types: dict[tuple[int, ...], bytes]  # results -> block type, for results that need an index
+
+
+def subtract(amount: int) -> bytes:
+    """`i64.const amount; i64.sub`."""
+    return b"\x42" + write_signed(amount) + b"\x7d"
+
+
+class BodyWriter:
+    """Writes one function."""
+
+    def __init__(self, function: FunctionCode, plan: FunctionPlan, names: Names, lookup: PlanLookup) -> None:
+        self.function = function
+        self.plan = plan
+        self.names = names
+        self.lookup = lookup
+        self.out: list[bytes] = []
+        self.cached = bool(plan.flow.repeated) and plan.touches_fuel
+        self.extra: list[int] = []
+        self.fresh = self.synced = True
+        self.dead = False
+        self.frames = 1
+        self.fuel_local = self.add_local(I64) if self.cached else b""
+        self.depth_local = self.add_local(I32) if plan.counts_depth else b""
+
+    def add_local(self, value_type: int) -> bytes:
+        """A new local; returns its encoded index."""
+        self.extra.append(value_type)
+        return write_u32(len(self.function.locals) + len(self.extra) - 1)
+
+    # fuel
+
+    def charge(self, amount: int) -> None:
+        """Take fuel at this place."""
+        if self.cached:
+            self.refresh()
+            local = self.fuel_local
+            self.out.append(b"\x20" + local + subtract(amount) + b"\x21" + local)
+            self.synced = False
+        else:
+            fuel = self.names.fuel
+            self.out.append(b"\x23" + fuel + subtract(amount) + b"\x24" + fuel)
+
+    def check(self) -> None:
+        """Trap when the counter is below zero."""
+        names = self.names
+        if self.cached:
+            self.refresh()
+            local = self.fuel_local
+            self.out.append(
+                b"\x20" + local + NEGATIVE + b"\x20" + local + b"\x24" + names.fuel + b"\x10" + names.out_of_fuel
+                + END_BYTE
+            )  # fmt: skip
+        else:
+            self.out.append(b"\x23" + names.fuel + NEGATIVE + b"\x10" + names.out_of_fuel + END_BYTE)
+
+    def store(self) -> None:
+        """Bring the global up to date; when the local is not fresh, the global is."""
+        if self.cached and self.fresh and not self.synced:
+            self.out.append(b"\x20" + self.fuel_local + b"\x24" + self.names.fuel)
+            self.synced = True
+
+    def refresh(self) -> None:
+        """Bring the local up to date."""
+        if self.cached and not self.fresh:
+            self.out.append(b"\x23" + self.names.fuel + b"\x21" + self.fuel_local)
+            self.fresh = self.synced = True
+
+    def changed(self) -> None:
+        """After a call that may have changed the global."""
+        self.fresh, self.synced = not self.cached, True
+
+    def join(self) -> None:
+        """At a place where ways join: the local holds the counter, the global may not."""
+        if self.dead:
+            self.fresh, self.dead = True, False
+        self.refresh()
+        self.synced = False
+
+    # depth
+
+    def enter_depth(self) -> None:
+        """Count this frame down, or only note what is left."""
+        names, local = self.names, self.depth_local
+        self.out.append(b"\x23" + names.depth)
+        if self.plan.recursive:
+            self.out.append(
+                b"\x41" + write_signed(self.plan.depth_bytes) + b"\x6b\x22" + local + b"\x41\x00\x48\x04\x40\x10"
+                + names.exhausted + END_BYTE
+            )  # fmt: skip
+        else:
+            self.out.append(b"\x21" + local)
+
+    def pass_depth(self, counts_depth: bool) -> None:
+        """Tell the callee what is left."""
+        if counts_depth:
+            self.out.append(b"\x20" + self.depth_local + b"\x24" + self.names.depth)
+
+    # the body
+
+    def write(self) -> bytes:
+        """The whole body: locals, then code."""
+        function, plan, charges = self.function, self.plan, self.plan.flow.charges
+        wrapped = self.cached and plan.flow.leaves_by_branch
+        if self.cached:
+            self.out.append(b"\x23" + self.names.fuel + b"\x21" + self.fuel_local)
+        if plan.checks:
+            self.check()
+        if plan.counts_depth:
+            self.enter_depth()
+        if ENTRY in charges:
+            self.charge(charges[ENTRY])
+        if wrapped:
+            self.out.append(b"\x02" + self.names.block_types[function.type.results])
+            self.join()
+        for i, event in enumerate(function.events):
+            self.out.append(self.names.data[event.raw : event.at])
+            code = event.op
+            if code == op.END:
+                self.frames -= 1
+                if not self.frames:
+                    break
+            elif code == op.BLOCK or code == op.LOOP or code == op.IF:
+                self.frames += 1
+            _WRITERS[code](self, event, i)
+            if code != op.LOOP and i in charges:
+                self.charge(charges[i])
+        if wrapped:
+            self.join()
+            self.out.append(END_BYTE)
+        if not self.dead:
+            self.store()
+        self.out.append(END_BYTE)
+        return locals_of(function.locals[len(function.type.params) :] + self.extra) + b"".join(self.out)
+
+    def copy(self, event: Event) -> None:
+        """The event's own bytes."""
+        self.out.append(self.names.data[event.at : event.end])
+
+    def on_control(self, event: Event, i: int) -> None:
+        """`block`, `if`, `else`, `end`: the state is made sure before, and known again after."""
+        del i
+        self.join()
+        self.copy(event)
+
+    def on_loop(self, event: Event, i: int) -> None:
+        """`loop`: one that repeats checks and charges at its head."""
+        self.join()
+        self.copy(event)
+        if i in self.plan.flow.repeated:
+            self.check()
+        amount = self.plan.flow.charges.get(i)
+        if amount:
+            self.charge(amount)
+
+    def on_branch(self, event: Event, i: int) -> None:
+        """`br`, `br_if`, `br_table`."""
+        del i
+        if event.op == op.BR and event.arg == self.frames - 1:
+            self.store()
+            self.out.append(b"\x0f")
+            self.dead = True
+            return
+        self.join()
+        if event.op == op.BR_TABLE:
+            targets = [write_u32(depth) for depth in event.targets]
+            self.out.append(b"\x0e" + write_u32(len(targets) - 1) + b"".join(targets))
+        else:
+            self.out.append(bytes((event.op,)) + write_u32(event.arg))
+        self.dead = event.op != op.BR_IF
+
+    def on_leave(self, event: Event, i: int) -> None:
+        """`return`, `unreachable`."""
+        del i
+        self.store()
+        if event.op == op.UNREACHABLE:
+            self.out.append(b"\x41\x04\x24" + self.names.trap)
+        self.out.append(bytes((event.op,)))
+        self.dead = True
+
+    def on_call(self, event: Event, i: int) -> None:
+        """`call`: imports go through their wrapper."""
+        del i
+        names = self.names
+        callee = self.lookup.functions[event.arg]
+        if callee.touches_fuel:
+            self.store()
+        self.pass_depth(callee.counts_depth)
+        self.out.append(b"\x10" + write_u32(names.wrappers.get(event.arg, event.arg)))
+        if callee.changes_fuel:
+            self.changed()
+
+    def on_call_indirect(self, event: Event, i: int) -> None:
+        """`call_indirect`, with a short table index."""
+        del i
+        callee = self.lookup.indirect(self.names.types[event.arg])
+        self.store()
+        self.pass_depth(callee.counts_depth)
+        self.out.append(b"\x11" + write_u32(event.arg) + b"\x00")
+        self.changed()
+
+    def on_helper(self, event: Event, i: int) -> None:
+        """`memory.grow` and bulk instructions: a function that charges by amount and checks."""
+        del i
+        self.store()
+        self.out.append(b"\x10" + self.names.helpers[event.op])
+        self.changed()
+
+    def on_select(self, event: Event, i: int) -> None:
+        """`select` with a type, written without."""
+        del event, i
+        self.out.append(b"\x1b")
+
+    def on_nothing(self, event: Event, i: int) -> None:
+        """An instruction whose effect can't be seen here (`data.drop` of a segment that is active)."""
+        del event, i
+
+
+class PlanLookup:
+    """Plans of callees, direct and indirect."""
+
+    def __init__(self, functions: dict[int, FunctionPlan], type_nodes: dict[FuncType, int]) -> None:
+        self.functions = functions
+        self.type_nodes = type_nodes
+
+    def indirect(self, wanted: FuncType) -> FunctionPlan:
+        """The plan that stands for all table entries of a type."""
+        return self.functions[self.type_nodes[wanted]]
+
+
+_LEAVING: Final = frozenset((op.BR, op.BR_TABLE, op.RETURN, op.UNREACHABLE))
+_WRITERS: Final = {
+    op.BLOCK: BodyWriter.on_control,
+    op.IF: BodyWriter.on_control,
+    op.ELSE: BodyWriter.on_control,
+    op.END: BodyWriter.on_control,
+    op.LOOP: BodyWriter.on_loop,
+    op.BR: BodyWriter.on_branch,
+    op.BR_IF: BodyWriter.on_branch,
+    op.BR_TABLE: BodyWriter.on_branch,
+    op.RETURN: BodyWriter.on_leave,
+    op.UNREACHABLE: BodyWriter.on_leave,
+    op.CALL: BodyWriter.on_call,
+    op.CALL_INDIRECT: BodyWriter.on_call_indirect,
+    op.MEMORY_GROW: BodyWriter.on_helper,
+    op.EVENT_MEMORY_COPY: BodyWriter.on_helper,
+    op.EVENT_MEMORY_FILL: BodyWriter.on_helper,
+    op.EVENT_MEMORY_INIT: BodyWriter.on_helper,
+    op.EVENT_DATA_DROP: BodyWriter.on_nothing,
+    op.SELECT_T: BodyWriter.on_select,
+}
