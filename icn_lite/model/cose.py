@@ -8,6 +8,7 @@ one kind never passes as another. The payload is the DAG-CBOR encoding of the do
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -23,6 +24,7 @@ from icn_lite.model.errors import DocumentError, SignatureError
 EDDSA: Final = -8
 SIGNATURE_LENGTH: Final = 64
 SEED_LENGTH: Final = 32
+CACHED_HEADERS: Final = 256  # some ten kinds by the neighbours of a local mesh
 _HEADER_ALG: Final = 1
 _HEADER_CONTENT_TYPE: Final = 3
 _HEADER_KID: Final = 4
@@ -118,33 +120,34 @@ def read(block: bytes, *, max_bytes: int = cbor.MAX_DOCUMENT_BYTES) -> Signed:
         raise DocumentError("expected an attached payload", offset=cbor.offset_of(block, (2,)))
     if not isinstance(signature, bytes) or len(signature) != SIGNATURE_LENGTH:
         raise DocumentError("expected a signature of 64 bytes", offset=cbor.offset_of(block, (3,)))
-    kind, signer = _read_protected(protected, cbor.offset_of(block, (0,)))
+    try:
+        kind, signer = _read_protected(protected)
+    except (DocumentError, UnicodeDecodeError) as error:
+        raise DocumentError(f"protected header: {error}", offset=cbor.offset_of(block, (0,))) from error
     return Signed(block, protected, payload, signature, signer, kind)
 
 
+@functools.lru_cache(maxsize=CACHED_HEADERS)
 def _protected(kind: str, signer: Did) -> bytes:
     header = {_HEADER_ALG: EDDSA, _HEADER_CONTENT_TYPE: content_type(kind), _HEADER_KID: str(signer).encode("ascii")}
     return bytes(cbor2.dumps(header, canonical=True))
 
 
-def _read_protected(protected: bytes, offset: int) -> tuple[str, Did]:
+def _read_protected(protected: bytes) -> tuple[str, Did]:
     """The content type and signer of a protected header.
 
     Its integer keys are outside DAG-CBOR, so it is read by position: the one form that `_protected` writes.
     """
     head = bytes((0xA3, _HEADER_ALG, 0x27, _HEADER_CONTENT_TYPE))
     if not protected.startswith(head):
-        raise DocumentError("expected a protected header {1: -8, 3: content type, 4: kid}", offset=offset)
-    try:
-        media_type, rest = _string(protected, len(head), 3)
-        if protected[rest : rest + 1] != bytes((_HEADER_KID,)):
-            raise DocumentError("expected key 4 (kid)", offset=rest)
-        kid, end = _string(protected, rest + 1, 2)
-        if end != len(protected):
-            raise DocumentError("expected nothing after the kid", offset=end)
-        return media_type.decode("utf-8"), Did.parse(kid.decode("ascii"))
-    except (DocumentError, UnicodeDecodeError) as error:
-        raise DocumentError(f"protected header: {error}", offset=offset) from error
+        raise DocumentError("expected a protected header {1: -8, 3: content type, 4: kid}", offset=0)
+    media_type, rest = _string(protected, len(head), 3)
+    if protected[rest : rest + 1] != bytes((_HEADER_KID,)):
+        raise DocumentError("expected key 4 (kid)", offset=rest)
+    kid, end = _string(protected, rest + 1, 2)
+    if end != len(protected):
+        raise DocumentError("expected nothing after the kid", offset=end)
+    return media_type.decode("utf-8"), Did.parse(kid.decode("ascii"))
 
 
 def _string(data: bytes, at: int, major: int) -> tuple[bytes, int]:

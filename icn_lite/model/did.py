@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -10,6 +11,7 @@ from icn_lite.model.errors import DocumentError
 KEY_LENGTH: Final = 32
 PREFIX: Final = "did:key:z"
 MAX_TEXT_LENGTH: Final = 64  # 56 characters for Ed25519; the bound stops the quadratic base58 decoder
+CACHED_DIDS: Final = 1024  # neighbours of a local mesh; base58 costs more than the rest of reading a document
 _MULTICODEC_ED25519_PUB: Final = b"\xed\x01"
 _PEER_ID_PREFIX: Final = b"\x00\x24\x08\x01\x12\x20"  # identity multihash of the protobuf PublicKey{Ed25519}
 _ALPHABET: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
@@ -54,15 +56,7 @@ class Did:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read `did:key:z6Mk…`; other methods and key types are refused."""
-        if not text.startswith(PREFIX):
-            raise DocumentError(f"expected a DID beginning with {PREFIX!r}, found {text[:16]!r}")
-        data = base58_decode(text[len(PREFIX) :])
-        if data[:2] != _MULTICODEC_ED25519_PUB:
-            raise DocumentError(f"expected an Ed25519 key (multicodec ed 01), found {data[:2].hex(' ')}")
-        did = cls(data[2:])
-        if str(did) != text:
-            raise DocumentError("expected the shortest base58 form of the DID")
-        return did
+        return cls(_parse_key(text))
 
     @property
     def peer_id(self) -> str:
@@ -75,7 +69,27 @@ class Did:
         return str(self)[len(PREFIX) + 4 :][:8]
 
     def __str__(self) -> str:
-        return PREFIX + base58_encode(_MULTICODEC_ED25519_PUB + self.public_key)
+        return _format_key(self.public_key)
 
     def __repr__(self) -> str:
         return f"Did({self})"
+
+
+@functools.lru_cache(maxsize=CACHED_DIDS)
+def _format_key(public_key: bytes) -> str:
+    return PREFIX + base58_encode(_MULTICODEC_ED25519_PUB + public_key)
+
+
+@functools.lru_cache(maxsize=CACHED_DIDS)
+def _parse_key(text: str) -> bytes:
+    if not text.startswith(PREFIX):
+        raise DocumentError(f"expected a DID beginning with {PREFIX!r}, found {text[:16]!r}")
+    data = base58_decode(text[len(PREFIX) :])
+    if data[:2] != _MULTICODEC_ED25519_PUB:
+        raise DocumentError(f"expected an Ed25519 key (multicodec ed 01), found {data[:2].hex(' ')}")
+    public_key = data[2:]
+    if len(public_key) != KEY_LENGTH:
+        raise DocumentError(f"expected an Ed25519 public key of 32 bytes, found {len(public_key)}")
+    if _format_key(public_key) != text:
+        raise DocumentError("expected the shortest base58 form of the DID")
+    return public_key

@@ -17,7 +17,7 @@ from icn_lite.model import document
 from icn_lite.model.category import JobCategory
 from icn_lite.model.cid import Cid
 from icn_lite.model.did import Did
-from icn_lite.model.errors import JobError
+from icn_lite.model.errors import JobError, JobErrorCode
 from icn_lite.model.schema import MaxLen, Range
 from icn_lite.model.units import (
     ByteCount,
@@ -411,14 +411,25 @@ def check_job(job: JobSpec, now_s: int) -> None:
         raise JobError(
             f"deadline: {job.deadline} is {now_s - job.deadline} s in the past",
             hint="set a deadline after now",
+            code=JobErrorCode.DEADLINE_EXCEEDED,
         )
     if isinstance(job.runtime, WasmRuntime) and not job.code.stages:
-        if (job.input.data is None) == (job.input.plan is None) and job.category is None:
-            raise JobError("input: expected either one block (data) or a plan of shards (plan)", hint="name an input")
-        if job.input.data is not None and job.input.shards != 1:
-            raise JobError(f"input.shards: expected 1 for a single block, found {job.input.shards}")
+        _check_input(job)
     if job.budget.max_total < job.copies:
         raise JobError(
             f"budget.max_total: {job.budget.max_total} mana cannot pay {job.copies} executions",
             hint="raise budget.max_total",
+            code=JobErrorCode.INSUFFICIENT_BUDGET,
         )
+
+
+def _check_input(job: JobSpec) -> None:
+    given = job.input
+    if given.data is not None and given.plan is not None:
+        raise JobError("input: expected either one block (data) or a plan of shards (plan), found both")
+    if given.data is None and given.plan is None and job.category is None:
+        raise JobError("input: expected one block (data) or a plan of shards (plan), found none", hint="name an input")
+    if given.data is not None and given.shards != 1:
+        raise JobError(f"input.shards: expected 1 for a single block, found {given.shards}")
+    if given.plan is not None and given.shards == 0:
+        raise JobError("input.shards: expected the number of shards in the plan, found 0")

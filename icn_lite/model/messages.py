@@ -14,6 +14,7 @@ from icn_lite.model.bid import Bid
 from icn_lite.model.capability import NodeCapability
 from icn_lite.model.cid import Cid
 from icn_lite.model.did import Did
+from icn_lite.model.errors import DocumentError
 from icn_lite.model.job import JobSpec
 from icn_lite.model.receipt import ExecutionReceipt
 from icn_lite.model.schema import MaxLen, Range
@@ -165,6 +166,10 @@ class JobInteractiveInputV1:
     payload_cid: Cid | None = None
     payload_inline: InlinePayload | None = None
 
+    def __post_init__(self) -> None:
+        if (self.payload_cid is None) == (self.payload_inline is None):
+            raise DocumentError("expected either payload_cid or payload_inline")
+
 
 @dataclass(frozen=True, slots=True)
 class JobInteractiveOutputV1:
@@ -180,6 +185,12 @@ class JobInteractiveOutputV1:
     payload_inline: InlinePayload | None = None
     is_final_chunk: bool = False
     output_key: Name | None = None
+
+    def __post_init__(self) -> None:
+        if self.payload_cid is not None and self.payload_inline is not None:
+            raise DocumentError("expected payload_cid or payload_inline, found both")
+        if self.payload_cid is None and self.payload_inline is None and not self.is_final_chunk:
+            raise DocumentError("expected a payload in every chunk but the final one")
 
 
 JobBidV1 = Bid  # the bid document is the message

@@ -5,21 +5,24 @@ What can be re-checked by running again: `module`, `entry`, `args`, `input`, `ou
 `seq` and `prev` chain all receipts of an executor: none can be dropped or changed unseen, and two receipts with
 one `seq` prove a fork. `core_signature` signs the same outcome in icn-core's byte form, which only the executor
 can do; a bridge forwards it (see `icn_core_message`).
+
+A receipt without `entry`, `args` and `results` fits for all values that its bounds allow. Where these three don't fit
+beside the rest, `fit_call` moves them into a block of their own, named by `call`.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
+import binascii
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Annotated, ClassVar, Final, TypeAlias
 
 from icn_lite.model import cose, document
-from icn_lite.model.cid import RAW, Cid
+from icn_lite.model.cid import Cid
 from icn_lite.model.did import Did
-from icn_lite.model.errors import DocumentError, FailureReason
-from icn_lite.model.schema import MaxLen, Range
+from icn_lite.model.errors import DocumentError, FailureReason, SignatureError
+from icn_lite.model.schema import Ascii, MaxLen, Range
 from icn_lite.model.status import StandardJobStatus
 from icn_lite.model.units import DurationMs, EpochS, Fuel, Mana, Name, Nonce, Pages, ShardIndex
 
@@ -27,7 +30,9 @@ MAX_SIGNED_BYTES: Final = 1024
 NO_SIGNATURE: Final = bytes(cose.SIGNATURE_LENGTH)
 
 Seq: TypeAlias = Annotated[int, Range(0, (1 << 53) - 1)]
-TypedValue: TypeAlias = Annotated[str, MaxLen(24, least=5)]  # `i64:-9223372036854775808` is the longest
+TypedValue: TypeAlias = Annotated[str, MaxLen(24, least=5), Ascii()]  # `i64:-9223372036854775808` is the longest
+Label: TypeAlias = Annotated[str, MaxLen(16, least=1), Ascii()]  # `icn-fuel-1`
+RunMs: TypeAlias = Annotated[int, Range(0, (1 << 32) - 1)]  # 49 days; one run is minutes
 Signature: TypeAlias = Annotated[bytes, MaxLen(64, least=64)]
 
 
@@ -55,7 +60,18 @@ class Clock:
     boot: Nonce
     uptime_ms: DurationMs
     wall_s: EpochS
-    source: Annotated[str, MaxLen(16)] = "system"
+    source: Annotated[str, MaxLen(8), Ascii()] = "system"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What was called, with what, and what it returned: the block that a receipt's `call` names. Not signed itself."""
+
+    KIND: ClassVar[str] = "icn-lite/call/1"
+    AUTHOR: ClassVar[str] = ""
+    entry: Name | None = None
+    args: Annotated[tuple[TypedValue, ...], MaxLen(8)] = ()
+    results: Annotated[tuple[TypedValue, ...], MaxLen(4)] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +88,12 @@ class ExecutionReceipt:
     status: ReceiptStatus
     fuel_used: Fuel
     fuel_limit: Fuel
-    schedule: Name
-    meter: Name
+    schedule: Label
+    meter: Label
     peak_pages: Pages
-    host_calls: Annotated[int, Range(0, 1 << 40)]
-    cpu_ms: DurationMs
-    wall_ms: DurationMs
+    host_calls: Annotated[int, Range(0, (1 << 32) - 1)]
+    cpu_ms: RunMs
+    wall_ms: RunMs
     executor: Did
     seq: Seq
     clock: Clock
@@ -86,12 +102,13 @@ class ExecutionReceipt:
     prev: Cid | None = None
     lease: Cid | None = None
     output: Cid | None = None
-    trap: Annotated[str, MaxLen(40, least=1)] | None = None
+    trap: Annotated[str, MaxLen(40, least=1), Ascii()] | None = None
     failure: FailureReason | None = None
     exit_code: Annotated[int, Range(-(1 << 31), (1 << 32) - 1)] | None = None
     entry: Name | None = None
     args: Annotated[tuple[TypedValue, ...], MaxLen(8)] = ()
     results: Annotated[tuple[TypedValue, ...], MaxLen(4)] = ()
+    call: Cid | None = None
     health: Health | None = None
 
     def __post_init__(self) -> None:
@@ -103,6 +120,8 @@ class ExecutionReceipt:
             raise DocumentError("expected a trap exactly when the run trapped")
         if (self.status is ReceiptStatus.FAILED) != (self.failure is not None):
             raise DocumentError("expected a failure exactly when the run failed")
+        if self.call is not None and (self.entry is not None or self.args or self.results):
+            raise DocumentError("expected either call, or entry, args and results")
         if self.fuel_used > self.fuel_limit:
             raise DocumentError(f"fuel_used {self.fuel_used} exceeds the limit {self.fuel_limit}")
 
@@ -119,6 +138,31 @@ class ExecutionReceipt:
         return self.output or Cid.of_raw(b"")
 
 
+def fit_call(receipt: ExecutionReceipt) -> tuple[ExecutionReceipt, bytes | None]:
+    """The receipt, with `call` in place of `entry`, `args` and `results` if it is too large with them.
+
+    Also returns the block that `call` names, to be stored beside the output; None where everything fits.
+    """
+    if _signed_length(receipt) <= MAX_SIGNED_BYTES:
+        return receipt, None
+    block = document.encode(Call(receipt.entry, receipt.args, receipt.results))
+    return replace(receipt, entry=None, args=(), results=(), call=Cid.of_dag_cbor(block)), block
+
+
+def _signed_length(receipt: ExecutionReceipt) -> int:
+    return len(cose.sign(receipt.KIND, document.encode(receipt), _NoSigner(receipt.executor)))
+
+
+@dataclass(frozen=True, slots=True)
+class _NoSigner:
+    """Stands in for the key when only the length of the result counts."""
+
+    did: Did
+
+    def sign(self, message: bytes) -> bytes:
+        return NO_SIGNATURE
+
+
 def sign_receipt(receipt: ExecutionReceipt, signer: cose.Signer) -> document.Sealed[ExecutionReceipt]:
     """Sign a receipt in both forms; raises `DocumentError` if it came out over `MAX_SIGNED_BYTES`."""
     complete = replace(receipt, core_signature=signer.sign(icn_core_message(receipt)))
@@ -133,15 +177,14 @@ def read_receipt(block: bytes) -> document.Sealed[ExecutionReceipt]:
     sealed = document.unseal(ExecutionReceipt, block, max_bytes=MAX_SIGNED_BYTES)
     receipt = sealed.document
     if not cose.verify_bytes(receipt.executor, icn_core_message(receipt), receipt.core_signature):
-        raise DocumentError("the signature over icn-core's byte form does not hold")
+        raise SignatureError("the signature over icn-core's byte form does not hold")
     return sealed
 
 
 def icn_core_message(receipt: ExecutionReceipt) -> bytes:
     """The bytes that icn-core signs: cidstr(job) ‖ did ‖ cidstr(result) ‖ cpu_ms u64-LE ‖ success u8.
 
-    Its CID strings lack the digest's length byte (57 characters); job ids there are raw CIDs, so a job of ours is
-    named by the raw CID of its digest's block, translated by `icn_core_cid`.
+    Its CID strings lack the digest's length byte (57 characters): `icn_core_cid` translates ours.
     """
     success = receipt.status is ReceiptStatus.COMPLETED
     return icn_core_bytes(receipt.job, receipt.executor, receipt.result, receipt.cpu_ms, success=success)
@@ -161,8 +204,16 @@ def icn_core_cid(cid: Cid) -> str:
 
 def parse_icn_core_cid(text: str) -> Cid:
     """The CID behind icn-core's 57-character form."""
-    body = text[1:].upper()
-    data = base64.b32decode(body + "=" * (-len(body) % 8)) if text.startswith("b") and len(text) == 57 else b""
-    if len(data) != 3 + hashlib.sha256().digest_size or data[0] != 1 or data[2] != 0x12:
-        raise DocumentError(f"expected icn-core's CID form (57 characters), found {text[:16]!r}…")
-    return Cid(data[1] or RAW, data[3:])
+    fault = f"expected icn-core's CID form (57 characters), found {text[:16]!r}…"
+    if len(text) != 57 or not text.startswith("b"):
+        raise DocumentError(fault)
+    try:
+        data = base64.b32decode(text[1:].upper())
+    except (binascii.Error, ValueError) as error:
+        raise DocumentError(fault) from error
+    if data[0] != 1 or data[2] != 0x12:
+        raise DocumentError(fault)
+    cid = Cid(data[1], data[3:])
+    if icn_core_cid(cid) != text:
+        raise DocumentError("expected icn-core's CID form in lower-case base32")
+    return cid
