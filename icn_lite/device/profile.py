@@ -1,0 +1,230 @@
+"""A firmware profile: what a kind of device may lend, as data.
+
+`parse_profile` turns the text of one `firmware_profiles/*.toml` into a frozen `Profile`. It promises: every key is
+known, of the right type and in its range; every limit stands on the right side of its resume value; anything else is a
+`ProfileError` with the line and the reason. It reads nothing and asks nothing (finding files is `catalogue`).
+
+Keys with their units and ranges are the rows of `SECTIONS`; `firmware_profiles/README.md` explains them, and a test
+holds the two together. `[wasm]` is a plain mapping of names to numbers: those are the structural limits of the room
+`wasm`, which this room may not import, so that the node checks the names when it applies them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal
+
+from icn_lite.device.profile_text import Key, Order, Section, Table, read_tables
+
+Expected = Literal["yes", "no", "detect"]
+
+_C: Final = (-20, 120)  # whole °C: what a thermal limit can sensibly be
+_PCT: Final = (0, 100)
+_PM: Final = (0, 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Which devices the profile is for; every pattern is a shell pattern, every empty tuple says nothing."""
+
+    rank: int  # of the profiles that match, the highest rank wins
+    device_tree_models: tuple[str, ...]
+    termux: bool
+    dmi_chassis_types: tuple[int, ...]
+    machines: tuple[str, ...]  # `uname -m`
+    memory_mib_max: int | None  # matches only devices with at most this much memory
+
+
+@dataclass(frozen=True, slots=True)
+class GuestPolicy:
+    """What guests get."""
+
+    memory_pages: int  # of 64 KiB
+    workers: int  # guests at a time; the node takes no more than there are processors
+    timeout_s: int  # wall time of one run
+    output_bytes: int
+    log_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ThermalPolicy:
+    """Limits of the hottest processor sensor. Slow from `soft_c`, suspended from `hard_c`."""
+
+    soft_c: int
+    soft_resume_c: int
+    hard_c: int
+    hard_resume_c: int
+    slow_duty_pm: int  # duty just below `hard_c`; at `soft_c` it is full
+    unknown_duty_pm: int  # duty while no temperature can be read; 0 suspends
+    dwell_s: int  # how long a stricter allowance lasts at least
+
+
+@dataclass(frozen=True, slots=True)
+class BatteryPolicy:
+    """Limits of the battery, for devices that have one."""
+
+    expected: Expected  # "yes": an unreadable battery is a reason to stop; "no": only one that is seen counts
+    floor_pct: int
+    resume_pct: int
+    only_when_charging: bool
+    hot_c: int
+    hot_resume_c: int
+
+
+@dataclass(frozen=True, slots=True)
+class PricePolicy:
+    """What a bid asks for: `base_mana` a shard and `mana_per_gfuel` for 10^9 fuel."""
+
+    base_mana: int
+    mana_per_gfuel: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """What is believed of the device until it is measured."""
+
+    fuel_per_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One kind of device."""
+
+    name: str
+    title: str
+    match: Match
+    guest: GuestPolicy
+    wasm: Mapping[str, int]
+    thermal: ThermalPolicy
+    battery: BatteryPolicy
+    price: PricePolicy
+    prior: Prior
+
+
+SECTIONS: Final[tuple[Section, ...]] = (
+    Section("", (Key("title", "text", "one line for people"),)),
+    Section(
+        "match",
+        (
+            Key("rank", "int", "priority among the profiles that match", (0, 1000)),
+            Key("device_tree_models", "texts", "patterns for /proc/device-tree/model", optional=True),
+            Key("termux", "bool", "Termux on Android", optional=True),
+            Key("dmi_chassis_types", "ints", "SMBIOS chassis types (8-14, 30-32: portable)", (1, 36), optional=True),
+            Key("machines", "texts", "patterns for `uname -m`", optional=True),
+            Key("memory_mib_max", "int", "MiB; only devices with at most this much", (64, 1 << 20), optional=True),
+        ),
+    ),
+    Section(
+        "guest",
+        (
+            Key("memory_pages", "int", "pages of 64 KiB a guest may have", (1, 65536)),
+            Key("workers", "int", "guests running at a time", (1, 64)),
+            Key("timeout_s", "int", "s of wall time a run may take", (1, 86_400)),
+            Key("output_bytes", "int", "bytes of output a run may leave", (1024, 1 << 30)),
+            Key("log_bytes", "int", "bytes of log that are kept of a run", (0, 1 << 24)),
+        ),
+    ),
+    Section("wasm", (Key("*", "int", "structural limits of the validator", (0, (1 << 32) - 1), optional=True),)),
+    Section(
+        "thermal",
+        (
+            Key("soft_c", "int", "°C at which guests slow down", _C),
+            Key("soft_resume_c", "int", "°C at which they run at full speed again", _C),
+            Key("hard_c", "int", "°C at which guests are suspended", _C),
+            Key("hard_resume_c", "int", "°C at which they run slowly again", _C),
+            Key("slow_duty_pm", "int", "‰ of duty just below hard_c", (50, 950)),
+            Key("unknown_duty_pm", "int", "‰ of duty while the temperature is unknown; 0 suspends", _PM),
+            Key("dwell_s", "int", "s that a stricter allowance lasts at least", (0, 3600)),
+        ),
+    ),
+    Section(
+        "battery",
+        (
+            Key("expected", "choice", "whether the device has one", choices=("yes", "no", "detect")),
+            Key("floor_pct", "int", "% at which guests are suspended", _PCT),
+            Key("resume_pct", "int", "% from which they run again", _PCT),
+            Key("only_when_charging", "bool", "take no new work on battery"),
+            Key("hot_c", "int", "°C of the battery at which guests are suspended", _C),
+            Key("hot_resume_c", "int", "°C of the battery at which they run again", _C),
+        ),
+    ),
+    Section(
+        "price",
+        (
+            Key("base_mana", "int", "mana for a shard, whatever it costs", (0, 1 << 40)),
+            Key("mana_per_gfuel", "int", "mana for 10^9 fuel", (0, 1 << 40)),
+        ),
+    ),
+    Section("prior", (Key("fuel_per_s", "int", "fuel a second until it is measured", (1, 1 << 48)),)),
+)
+
+ORDERS: Final = (
+    Order("thermal", "soft_resume_c", "soft_c"),
+    Order("thermal", "hard_resume_c", "hard_c"),
+    Order("thermal", "soft_c", "hard_c"),
+    Order("battery", "hot_resume_c", "hot_c"),
+    Order("battery", "floor_pct", "resume_pct"),
+)
+
+
+def parse_profile(text: str, name: str) -> Profile:
+    """The profile that `text` describes; `name` is its file's name without `.toml`. Raises `ProfileError`."""
+    tables = read_tables(text, name, SECTIONS, ORDERS)
+    return Profile(
+        name=name,
+        title=tables[""].text("title"),
+        match=_match(tables["match"]),
+        guest=_guest(tables["guest"]),
+        wasm=MappingProxyType(tables["wasm"].ints()),
+        thermal=_thermal(tables["thermal"]),
+        battery=_battery(tables["battery"]),
+        price=PricePolicy(tables["price"].int("base_mana"), tables["price"].int("mana_per_gfuel")),
+        prior=Prior(tables["prior"].int("fuel_per_s")),
+    )
+
+
+def _match(t: Table) -> Match:
+    return Match(
+        rank=t.int("rank"),
+        device_tree_models=t.texts("device_tree_models"),
+        termux=t.flag("termux"),
+        dmi_chassis_types=t.numbers("dmi_chassis_types"),
+        machines=t.texts("machines"),
+        memory_mib_max=t.int("memory_mib_max") if "memory_mib_max" in t else None,
+    )
+
+
+def _guest(t: Table) -> GuestPolicy:
+    return GuestPolicy(
+        memory_pages=t.int("memory_pages"),
+        workers=t.int("workers"),
+        timeout_s=t.int("timeout_s"),
+        output_bytes=t.int("output_bytes"),
+        log_bytes=t.int("log_bytes"),
+    )
+
+
+def _thermal(t: Table) -> ThermalPolicy:
+    return ThermalPolicy(
+        soft_c=t.int("soft_c"),
+        soft_resume_c=t.int("soft_resume_c"),
+        hard_c=t.int("hard_c"),
+        hard_resume_c=t.int("hard_resume_c"),
+        slow_duty_pm=t.int("slow_duty_pm"),
+        unknown_duty_pm=t.int("unknown_duty_pm"),
+        dwell_s=t.int("dwell_s"),
+    )
+
+
+def _battery(t: Table) -> BatteryPolicy:
+    expected: dict[str, Expected] = {"yes": "yes", "no": "no", "detect": "detect"}
+    return BatteryPolicy(
+        expected=expected[t.text("expected")],
+        floor_pct=t.int("floor_pct"),
+        resume_pct=t.int("resume_pct"),
+        only_when_charging=t.flag("only_when_charging"),
+        hot_c=t.int("hot_c"),
+        hot_resume_c=t.int("hot_resume_c"),
+    )

@@ -1,0 +1,127 @@
+"""What a sensor says: one quantity with its unit, source and age, or why it is unknown.
+
+Unknown is a value of its own: it is never zero and never safe. A reading that is absurd (a battery at -213 °C, 0 %
+while charging) is made unknown where it is read, with the reason in words, so that nobody downstream has to guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Self
+
+
+class Quantity(Enum):
+    """What can be read. The value is the quantity's name in `--json`."""
+
+    BATTERY_PRESENT = "battery_present"
+    BATTERY_PCT = "battery_pct"
+    ON_MAINS = "on_mains"
+    BATTERY_TEMP = "battery_temp"
+    BATTERY_CURRENT = "battery_current"
+    BATTERY_VOLTAGE = "battery_voltage"
+    SOC_TEMP = "soc_temp"
+    LOAD = "load"
+    MEMORY_AVAILABLE = "memory_available"
+    MEMORY_TOTAL = "memory_total"
+
+
+UNITS = {
+    Quantity.BATTERY_PRESENT: "bool",
+    Quantity.BATTERY_PCT: "%",
+    # 1 only while a charger carries the load: a charger that cannot keep up counts as battery
+    Quantity.ON_MAINS: "bool",
+    Quantity.BATTERY_TEMP: "m°C",
+    # positive into the battery; the sign that devices give is theirs and is used for nothing but display
+    Quantity.BATTERY_CURRENT: "µA",
+    Quantity.BATTERY_VOLTAGE: "µV",
+    Quantity.SOC_TEMP: "m°C",
+    # one-minute load average divided by the number of processors
+    Quantity.LOAD: "‰",
+    Quantity.MEMORY_AVAILABLE: "MiB",
+    Quantity.MEMORY_TOTAL: "MiB",
+}
+
+# Colder or hotter than this no part of a running device is: the sensor is broken or absent.
+COLDEST_MC = -40_000
+HOTTEST_MC = 150_000
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One quantity. Either `value` is an integer in the quantity's unit, or `why_unknown` says why not."""
+
+    quantity: Quantity
+    value: int | None
+    source: str
+    age_ms: int = 0
+    why_unknown: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.value is None) != bool(self.why_unknown):
+            raise ValueError(f"{self.quantity.value}: expected a value or a reason, not both and not neither")
+
+    @property
+    def unit(self) -> str:
+        """Unit of `value`."""
+        return UNITS[self.quantity]
+
+    def unless_older(self, max_age_ms: int) -> Reading:
+        """The same reading, or an unknown one when its age is beyond `max_age_ms` or makes no sense."""
+        if self.value is None or 0 <= self.age_ms <= max_age_ms:
+            return self
+        if self.age_ms < 0:
+            why = "the reading lies in the future: a clock has jumped"
+        else:
+            why = f"the last reading is {self.age_ms // 1000} s old, accepted are {max_age_ms // 1000} s"
+        return replace(self, value=None, why_unknown=why)
+
+    def aged(self, by_ms: int) -> Self:
+        """The same reading, `by_ms` later."""
+        return replace(self, age_ms=self.age_ms + by_ms)
+
+
+def known(quantity: Quantity, value: int, source: str) -> Reading:
+    """A reading taken just now."""
+    return Reading(quantity, value, source)
+
+
+def unknown(quantity: Quantity, source: str, why: str) -> Reading:
+    """A reading that could not be had."""
+    return Reading(quantity, None, source, why_unknown=why)
+
+
+def temperature(quantity: Quantity, temp_mc: int, source: str) -> Reading:
+    """A temperature, unknown when no running device can have it."""
+    if COLDEST_MC <= temp_mc <= HOTTEST_MC:
+        return known(quantity, temp_mc, source)
+    return unknown(quantity, source, f"{temp_mc // 1000} °C is absurd")
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """At most one reading a quantity: the first known one of those given, else the first unknown one."""
+
+    items: tuple[Reading, ...] = ()
+
+    @classmethod
+    def of(cls, readings: Iterable[Reading]) -> Readings:
+        """From sources in the order of preference."""
+        best: dict[Quantity, Reading] = {}
+        for reading in readings:
+            held = best.get(reading.quantity)
+            if held is None or (held.value is None and reading.value is not None):
+                best[reading.quantity] = reading
+        return cls(tuple(best[q] for q in Quantity if q in best))
+
+    def get(self, quantity: Quantity) -> Reading:
+        """The reading of a quantity; unknown when no sensor gives one."""
+        for reading in self.items:
+            if reading.quantity is quantity:
+                return reading
+        return unknown(quantity, "none", "no sensor on this device gives it")
+
+    def aged(self, by_ms: int) -> Readings:
+        """All of them, `by_ms` later."""
+        return Readings(tuple(reading.aged(by_ms) for reading in self.items))
