@@ -179,6 +179,31 @@ class PeerError(IcnLiteError):
     exit_code = 7
 
 
+class PeerRefused(PeerError):
+    """A peer that answered, and said no.
+
+    `response` is its CoAP code (`4.22`), `problem` the kind of error that it named (`bid_refused`), or empty;
+    `retry_after_s` is set when it asked to be tried again later.
+    """
+
+    kind = "peer_refused"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        response: str,
+        problem: str = "",
+        retry_after_s: int | None = None,
+        hint: str = "",
+        code: JobErrorCode | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, code=code)
+        self.response = response
+        self.problem = problem
+        self.retry_after_s = retry_after_s
+
+
 class DeviceRefuses(IcnLiteError):
     """Battery, heat or policy say no."""
 
