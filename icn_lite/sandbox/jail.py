@@ -1,0 +1,124 @@
+"""What a child gives up before it touches a guest. Each layer holds without the others.
+
+Order: descriptors are closed, the parent's death is tied to ours, limits are set, privileges can no longer grow, and
+last the system call filter, after which nothing of this can be undone. A layer that a device refuses (Android
+forbids some) is skipped, and `layers()` tells a person about it: a phone with four layers of six still earns trust,
+a node that refuses to start there earns nothing.
+
+`setrlimit(2)`, `prctl(2)`, `setitimer(2)`, `seccomp(2)`.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]  # signal itself would load enum
+import os
+import resource
+
+from icn_lite.sandbox import bpf, syscalls
+from icn_lite.sandbox.prctl import POINTER_BYTES, SET_NO_NEW_PRIVS, SET_PDEATHSIG, Prctl
+
+PAGE_BYTES = 65536
+STACK_BYTES = 256 << 20  # wasm3 uses the native stack; reserved, not used, and it made the worst case trap cleanly
+SLACK_BYTES = 160 << 20  # code pages, frames, copies of input and output, what host calls leak
+TIMER_GRACE_MS = 500  # the node kills at the deadline; the timer is for the case that it can't
+CLOSE_UP_TO = 1 << 16  # descriptors above our own limit can't exist; bounded for systems that report "infinity"
+
+
+class JailLimits:
+    """What depends on the run."""
+
+    __slots__ = ("extra_bytes", "max_pages", "timeout_ms")
+
+    def __init__(self, timeout_ms: int, max_pages: int, extra_bytes: int) -> None:
+        self.timeout_ms = timeout_ms
+        self.max_pages = max_pages
+        self.extra_bytes = extra_bytes  # input, output and log that the child may hold
+
+
+class Jail:
+    """Made once in the zygote, where everything slow is done; entered in each child."""
+
+    def __init__(self, *, executable_memory: bool) -> None:
+        self._prctl = Prctl()
+        self._base_bytes = _mapped_bytes()
+        self._executable_memory = executable_memory
+        kind = syscalls.machine_kind(os.uname().machine, POINTER_BYTES)
+        self._filter = bpf.assemble(kind, executable_memory=executable_memory) if kind else b""
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._close_below = soft if 0 < soft < CLOSE_UP_TO else CLOSE_UP_TO
+
+    def enter(self, keep_fd: int, zygote_pid: int, limits: JailLimits) -> list[tuple[str, bool, str]]:
+        """Apply every layer; the list says of each whether it holds and why not."""
+        os.closerange(3, keep_fd)
+        os.closerange(keep_fd + 1, self._close_below)
+        layers = [("descriptors", True, "only the pipe to the node is open; stdin, stdout and stderr lead nowhere")]
+        layers.append(self._die_with_parent(zygote_pid))
+        layers.append(self._timer(limits.timeout_ms))
+        layers += self._rlimits(limits)
+        layers += self._filters()
+        return layers
+
+    def _die_with_parent(self, zygote_pid: int) -> tuple[str, bool, str]:
+        done = self._prctl.call(SET_PDEATHSIG, _signal.SIGKILL)
+        if os.getppid() != zygote_pid:  # it died before we asked
+            os._exit(1)
+        return ("parent death", done, "killed when the zygote ends" if done else self._why_not())
+
+    def _timer(self, timeout_ms: int) -> tuple[str, bool, str]:
+        """CPU time, not wall time: a suspended run must not be killed for the time it was not allowed to use."""
+        _signal.signal(_signal.SIGPROF, _signal.SIG_DFL)
+        _signal.setitimer(_signal.ITIMER_PROF, (timeout_ms + TIMER_GRACE_MS) / 1000)
+        return ("timer", True, "SIGPROF kills after the run's time on the processor")
+
+    def _rlimits(self, limits: JailLimits) -> list[tuple[str, bool, str]]:
+        seconds = (limits.timeout_ms + TIMER_GRACE_MS) // 1000 + 2
+        # Growing the memory may hold the old and the new one for a moment.
+        space = self._base_bytes + STACK_BYTES + SLACK_BYTES + 2 * limits.max_pages * PAGE_BYTES + limits.extra_bytes
+        root = os.geteuid() == 0
+        rows = [
+            ("address space", resource.RLIMIT_AS, space, "memory beyond the run's own limit is refused"),
+            ("processor time", resource.RLIMIT_CPU, seconds, "SIGXCPU kills, a second later SIGKILL"),
+            ("files opened", resource.RLIMIT_NOFILE, 0, "no descriptor can be opened"),
+            ("processes", resource.RLIMIT_NPROC, 0, "no process or thread can be made"),
+            ("file size", resource.RLIMIT_FSIZE, 0, "no file can be written"),
+            ("core dumps", resource.RLIMIT_CORE, 0, "a crash leaves no copy of the memory on the disk"),
+        ]
+        if self._executable_memory:  # its code memory is reserved in large pieces
+            rows = rows[1:]
+        done = []
+        for name, which, limit, meaning in rows:
+            try:
+                hard = limit + 1 if which == resource.RLIMIT_CPU else limit
+                resource.setrlimit(which, (limit, hard))
+            except (OSError, ValueError) as error:
+                done.append((name, False, f"setrlimit was refused: {error}"))
+                continue
+            if which == resource.RLIMIT_NPROC and root:
+                done.append((name, False, "the limit is set, but the kernel exempts root from it"))
+            else:
+                done.append((name, True, meaning))
+        return done
+
+    def _filters(self) -> list[tuple[str, bool, str]]:
+        privileges = self._prctl.call(SET_NO_NEW_PRIVS, 1)
+        first = ("no new privileges", privileges, "exec can't gain rights" if privileges else self._why_not())
+        if not self._filter:
+            machine = os.uname().machine
+            return [first, ("system calls", False, f"no filter is known for this processor ({machine})")]
+        filtered = privileges and self._prctl.seccomp(self._filter)
+        why = "a seccomp filter kills or refuses all but memory, time and the pipe" if filtered else self._why_not()
+        return [first, ("system calls", filtered, why)]
+
+    def _why_not(self) -> str:
+        if not self._prctl.available:
+            return "this Python can't call prctl (it was built without libffi)"
+        return "the kernel refused it (seccomp not built in, or the system forbids it to applications)"
+
+
+def _mapped_bytes() -> int:
+    """Address space that the zygote has mapped; children begin with the same."""
+    try:
+        with open("/proc/self/statm", "rb") as statm:
+            return int(statm.read().split()[0]) * resource.getpagesize()
+    except OSError:  # some Androids hide it
+        return 64 << 20
