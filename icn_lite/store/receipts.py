@@ -160,6 +160,11 @@ class Receipts:
             ChainFault(ChainFaultKind.BROKEN_LINK, executor, _int(seq), _int(seq), _cids(str(cid))) for seq, cid in rows
         )
 
+    def around(self, executor: Did, seq: int) -> tuple[ReceiptRow, ...]:
+        """What is known at a place of an executor's chain and right beside it, by `seq`."""
+        query = f"{_SELECT} WHERE executor = ? AND seq BETWEEN ? AND ? ORDER BY seq, number LIMIT ?"
+        return tuple(_row(row) for row in self._db.rows(query, (str(executor), seq - 1, seq + 1, MAX_FAULTS)))
+
     def executors(self) -> tuple[Did, ...]:
         """Everyone of whom a receipt is here, in the order of their DID."""
         rows = self._db.rows("SELECT DISTINCT executor FROM receipts ORDER BY executor")

@@ -97,6 +97,15 @@ class Originator:
             effects.append(FetchOutput(waiting[0][1].executor, output))
         return effects
 
+    def offers(self) -> list[OfferLease]:
+        """Every lease ever offered, as its offer."""
+        return [self._book.offer(nonce) for nonce in self._book.leases]
+
+    def holder(self, lease_nonce: bytes) -> Did | None:
+        """Who holds a lease."""
+        lease = self._book.leases.get(lease_nonce)
+        return lease.executor if lease else None
+
     def due(self, now_ms: int) -> Event | None:
         """The event that time itself has brought about, if any; the shell stores and handles it like others."""
         if self.phase in ENDED:

@@ -1,0 +1,454 @@
+"""The originator's driver: performs what the job machines of `work/originator.py` ask for.
+
+Every event goes one way: the machine answers with effects, the event and the transfers of mana among them are
+committed in one transaction, and only then are the others performed. Should the commit fail, the machine is rebuilt
+from the journal, so that memory never knows more than the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from typing import ClassVar, Final, cast
+
+from icn_lite.market.bids import Bidder, Tender, validate_bid
+from icn_lite.market.reputation import START_PPM, after
+from icn_lite.market.score import score_bid
+from icn_lite.market.select import Offer, select
+from icn_lite.market.settle import account_of, grant
+from icn_lite.model import cbor, document
+from icn_lite.model.bid import Bid
+from icn_lite.model.cid import Cid
+from icn_lite.model.did import Did
+from icn_lite.model.document import Sealed
+from icn_lite.model.errors import (
+    BidError,
+    IcnLiteError,
+    JobError,
+    PeerError,
+    PeerRefusal,
+    StoreError,
+    VerificationError,
+)
+from icn_lite.model.job import InputSpec, JobSpec, PlannedShard, ShardPlan, check_job
+from icn_lite.model.messages import JobAnnouncementV1, LeaseReturnV1, ReceiptAckV1
+from icn_lite.model.receipt import ExecutionReceipt
+from icn_lite.node.shell import Shell
+from icn_lite.store.db import Store
+from icn_lite.store.jobs import JobRecord, JobRole
+from icn_lite.work import originator_events as ev
+from icn_lite.work.originator import Originator
+from icn_lite.work.replay import decode_event, encode_event
+
+MACHINE: Final = "originator"
+LEASE_FACTOR: Final = 4  # a lease lasts so many times the shard's own time limit, transfer and queueing included
+MIN_LEASE_MS: Final = 30_000
+OFFER_TRIES: Final = 3
+OUTPUT_TRIES: Final = 5
+RETRY_MS: Final = 1_000  # doubled at every try
+MAX_OPEN_JOBS: Final = 64  # jobs of ours that run at once; more wait for their submitter to ask again
+MAX_ENDED_JOBS: Final = 256  # whose journals and outputs are kept; each takes some 10 kB and its outputs
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class JobOpened:
+    """The first entry of a job's journal."""
+
+    TAG: ClassVar[str] = "JobOpened"
+    job: JobSpec
+    bidding_ms: int
+    lease_ms: int
+
+
+@dataclass(slots=True)
+class JobRun:
+    """One job of ours: its machine, and what its leases and receipts are called on the wire."""
+
+    machine: Originator
+    job_id: Cid
+    announcement: Sealed[JobAnnouncementV1]
+    leases: dict[Cid, bytes] = field(default_factory=dict)
+    announced: set[Did] = field(default_factory=set)
+    receipts: dict[tuple[int, Did], Cid] = field(default_factory=dict)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Originations:
+    """All jobs that this node submitted."""
+
+    def __init__(self, shell: Shell, *, bidding_ms: int, welcome_mana: int) -> None:
+        self._shell = shell
+        self._bidding_ms = bidding_ms
+        self._welcome_mana = welcome_mana
+        self.jobs: dict[Cid, JobRun] = {}
+        self.reputation: dict[Did, int] = {}  # a fold over verdicts; `start` makes it again from the journals
+
+    # -- life
+
+    async def start(self) -> None:
+        """Take every job up where the journal stopped."""
+        for key in await self._shell.storage.run(lambda store: store.journal.keys(MACHINE)):
+            job = Cid.parse(key)
+            run = await self._rebuild(job)
+            self.jobs[job] = run
+            if run.machine.phase not in ev.ENDED:
+                await self._perform(run, run.machine.resume())
+
+    async def submit(self, job: JobSpec) -> Cid:
+        """Take a job whose blocks are in the store; raises `JobError` or `LedgerError` and changes nothing then."""
+        check_job(job, self._shell.clock.wall_s())
+        running = sum(run.machine.phase not in ev.ENDED for run in self.jobs.values())
+        if running >= MAX_OPEN_JOBS:
+            raise JobError(f"{running} jobs run already", hint="wait for one of them, or cancel it")
+        job_id, now_ms = job.id, self._shell.clock.now_ms()
+        if job_id in self.jobs:
+            return job_id
+        lease_ms = max(MIN_LEASE_MS, LEASE_FACTOR * job.compute.timeout_ms)
+        opened = JobOpened(job, self._bidding_ms, lease_ms)
+        shards = await self._shell.storage.run(lambda store: read_plan(store, job.input))
+        machine = Originator(ev.Terms(job, shards, opened.bidding_ms, lease_ms, now_ms))
+        effects = machine.start()
+
+        def commit(store: Store) -> None:
+            blocks = [shard.input for shard in shards] + [cid for cid in (job.input.plan,) if cid]
+            store.blocks.pin(f"job:{job_id}", [*blocks, *module_blocks(job)])
+            store.blocks.put(job_id, document.encode(job))
+            store.journal.append(MACHINE, str(job_id), encode_event(opened, now_ms))
+            _apply_transfers(store, effects)
+            store.jobs.upsert(JobRecord(job_id, JobRole.ORIGINATOR, machine.phase.value, job_id))
+
+        await self._shell.storage.transact(commit)
+        run = JobRun(machine, job_id, self._announcement(opened))
+        self.jobs[job_id] = run
+        await self._forget_oldest()
+        await self._perform(run, effects)
+        return job_id
+
+    async def _forget_oldest(self) -> None:
+        """Of the jobs that ended, the last ones are kept with all their events; older ones only as a row."""
+        ended = [run for run in self.jobs.values() if run.machine.phase in ev.ENDED]
+        for run in ended[: max(0, len(ended) - MAX_ENDED_JOBS)]:
+
+            def forget(store: Store, job: str = str(run.job_id)) -> None:
+                store.journal.drop(MACHINE, job)
+                store.blocks.unpin(f"job:{job}")
+
+            await self._shell.storage.transact(forget)
+            del self.jobs[run.job_id]
+
+    async def cancel(self, job: Cid) -> None:
+        """Call a job off; what was paid stays paid."""
+        await self._apply(self._run_of(job), ev.CancelAsked())
+
+    async def tick(self) -> None:
+        """Let time act on every job."""
+        now_ms = self._shell.clock.now_ms()
+        for run in tuple(self.jobs.values()):
+            if run.machine.bidding_over(now_ms):
+                await self._apply(run, ev.BiddingEnded(self._rank(run, now_ms)))
+            event = run.machine.due(now_ms)
+            if event is not None:
+                await self._apply(run, event)
+
+    async def peer_found(self, peer: Did) -> None:
+        """A new neighbour hears of the jobs that still take bids."""
+        for run in self.jobs.values():
+            if run.machine.phase is ev.Phase.BIDDING:
+                self._announce_to(run, peer)
+
+    # -- what peers send
+
+    async def on_bid(self, sealed: Sealed[Bid]) -> None:
+        """Take a bid, or refuse it with its reason."""
+        bid = sealed.document
+        run = self.jobs.get(bid.job_id)
+        if run is None:
+            raise BidError("job", f"no job {bid.job_id} is open here")
+        bidder = await self._bidder(bid.bidder)
+        async with run.lock:
+            known = run.machine.bids.get(bid.bidder)
+            if known is not None and known.cid == sealed.cid:
+                return  # heard before: the answer was lost
+            stake = validate_bid(bid, self._tender(run), bidder)
+        await self._apply(run, ev.BidTaken(bid, sealed.cid, stake), blocks=[(sealed.cid, sealed.block)])
+
+    async def on_receipt(self, sealed: Sealed[ExecutionReceipt]) -> bytes:
+        """Store a receipt that fits, and acknowledge it; raises `VerificationError` for one that doesn't."""
+        receipt = sealed.document
+        run = self.jobs.get(receipt.job)
+        if run is None:
+            raise VerificationError(f"job {receipt.job} is none of ours", hint="send receipts to the job's originator")
+        nonce = run.leases.get(receipt.lease) if receipt.lease else None
+        if nonce is None:
+            raise VerificationError("the receipt names no lease of this job")
+        run.machine.check_receipt(receipt, nonce)
+        if not await self._shell.storage.run(lambda store: store.receipts.has(sealed.cid)):
+            await self._shell.storage.run(lambda store: check_chain(store, sealed))
+            await self._apply(run, ev.ReceiptTaken(receipt, sealed.cid, nonce), receipt=sealed)
+        ack = ReceiptAckV1(self._shell.did, receipt.executor, receipt.job, sealed.cid)
+        return document.seal(ack, self._shell.signer).block
+
+    async def on_lease_return(self, sealed: Sealed[LeaseReturnV1]) -> None:
+        """Shards come back unrun."""
+        given = sealed.document
+        run = self._run_of(given.job_id)
+        nonce = run.leases.get(given.lease)
+        if nonce is None or run.machine.holder(nonce) != given.executor:
+            raise VerificationError(f"{given.executor} holds no such lease of this job")
+        log.info("%s gave back %d shards: %s", given.executor.short, len(given.shards), given.reason)
+        await self._apply(run, ev.LeaseReturned(nonce, given.shards))
+
+    # -- events
+
+    async def _apply(
+        self,
+        run: JobRun,
+        event: ev.Event,
+        *,
+        blocks: list[tuple[Cid, bytes]] | None = None,
+        receipt: Sealed[ExecutionReceipt] | None = None,
+    ) -> None:
+        """Advance a job by one event: commit, then perform."""
+        async with run.lock:
+            now_ms = self._shell.clock.now_ms()
+            effects = run.machine.handle(event, now_ms)
+
+            def commit(store: Store) -> None:
+                for cid, data in blocks or ():
+                    store.blocks.put(cid, data)
+                if receipt is not None:
+                    store.receipts.put_sealed(receipt)
+                store.journal.append(MACHINE, str(run.job_id), encode_event(event, now_ms))
+                if isinstance(event, ev.ReceiptTaken) and event.receipt.output:
+                    store.blocks.pin(f"job:{run.job_id}", [event.receipt.output])
+                _apply_transfers(store, effects)
+                store.jobs.upsert(_record(run))
+
+            try:
+                await self._shell.storage.transact(commit)
+            except IcnLiteError:
+                await self._restore(run)
+                raise
+            if isinstance(event, ev.ReceiptTaken):
+                run.receipts[(event.receipt.shard, event.receipt.executor)] = event.cid
+        await self._perform(run, effects)
+
+    async def _restore(self, run: JobRun) -> None:
+        """Make a machine again from what is on the disk."""
+        rebuilt = await self._rebuild(run.job_id)
+        run.machine, run.leases, run.receipts = rebuilt.machine, rebuilt.leases, rebuilt.receipts
+
+    async def _rebuild(self, job: Cid) -> JobRun:
+        entries = await self._shell.storage.run(lambda store: store.journal.replay(MACHINE, str(job)))
+        first = decode_event(JobOpened, entries[0])
+        opened = first.event
+        if not isinstance(opened, JobOpened):
+            raise StoreError(f"the journal of job {job} does not begin with its opening")
+        shards = await self._shell.storage.run(lambda store: read_plan(store, opened.job.input))
+        machine = Originator(ev.Terms(opened.job, shards, opened.bidding_ms, opened.lease_ms, first.at_ms))
+        run = JobRun(machine, job, self._announcement(opened))
+        last_ms, judged = first.at_ms, list[ev.Judged]()
+        for data in entries[1:]:
+            entry = decode_event(ev.Event, data)
+            for effect in machine.handle(cast(ev.Event, entry.event), entry.at_ms):
+                if isinstance(effect, ev.Judged):
+                    judged.append(effect)
+            last_ms = entry.at_ms
+            if isinstance(entry.event, ev.ReceiptTaken):
+                run.receipts[(entry.event.receipt.shard, entry.event.receipt.executor)] = entry.event.cid
+        self._shell.clock.advance_to(last_ms)
+        if job not in self.jobs:  # at start, not when a failed commit is undone
+            for verdict in judged:
+                self._judge(verdict)
+        for offer in machine.offers():
+            self._seal_lease(run, offer)
+        return run
+
+    # -- effects
+
+    async def _perform(self, run: JobRun, effects: list[ev.Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case ev.Announce():
+                    for peer in self._shell.peers.live(self._shell.clock.now_ms()):
+                        self._announce_to(run, peer.did)
+                case ev.OfferLease():
+                    sealed = self._seal_lease(run, effect)
+                    self._shell.tasks.spawn(self._offer(run, effect, sealed), f"lease to {effect.executor.short}")
+                case ev.FetchOutput():
+                    self._shell.tasks.spawn(self._fetch(run, effect), f"output from {effect.executor.short}")
+                case ev.Judged():
+                    self._judge(effect)
+                case ev.Ended():
+                    log.info("job %s %s: %s", run.job_id, effect.phase.value, effect.sentence)
+                case ev.MoveMana() | ev.Settled():
+                    pass  # done within the commit, or only of interest to those who watch
+        await self._shell.notify()
+
+    def _judge(self, verdict: ev.Judged) -> None:
+        self.reputation[verdict.executor] = after(self.reputation.get(verdict.executor, START_PPM), verdict.outcome)
+
+    def _announcement(self, opened: JobOpened) -> Sealed[JobAnnouncementV1]:
+        shell, job = self._shell, opened.job
+        announcement = JobAnnouncementV1(shell.did, job, opened.bidding_ms, shell.endpoints, job.nonce)
+        return document.seal(announcement, shell.signer)
+
+    def _announce_to(self, run: JobRun, peer: Did) -> None:
+        if peer not in run.announced:
+            run.announced.add(peer)
+            self._shell.tasks.spawn(self._announce(run, peer), f"announcement to {peer.short}")
+
+    async def _announce(self, run: JobRun, peer: Did) -> None:
+        try:
+            await self._shell.send(peer, "icn/jobs", run.announcement.block)
+        except PeerError:
+            run.announced.discard(peer)
+            raise
+
+    def _seal_lease(self, run: JobRun, offer: ev.OfferLease) -> bytes:
+        """The signed lease of an offer. Ed25519 is deterministic, so an offer always becomes the same block."""
+        issued_at = run.machine.terms.job.created_at
+        sealed = document.seal(run.machine.lease_document(offer, issued_at), self._shell.signer)
+        run.leases[sealed.cid] = offer.nonce
+        return sealed.block
+
+    async def _offer(self, run: JobRun, offer: ev.OfferLease, block: bytes) -> None:
+        reason = "unreachable"
+        for attempt in range(OFFER_TRIES):
+            try:
+                await self._shell.send(offer.executor, "icn/leases", block)
+            except PeerRefusal as refusal:
+                reason = refusal.message
+                break
+            except PeerError as error:
+                reason = error.message
+                await asyncio.sleep((RETRY_MS << attempt) / 1000)
+            else:
+                await self._apply(run, ev.LeaseTaken(offer.nonce))
+                return
+        log.info("%s takes no lease: %s", offer.executor.short, reason)
+        await self._apply(run, ev.LeaseRefused(offer.nonce, reason[:256]))
+
+    async def _fetch(self, run: JobRun, effect: ev.FetchOutput) -> None:
+        shell, most = self._shell, run.machine.terms.job.storage.max_output_bytes
+        for attempt in range(OUTPUT_TRIES):
+            if await shell.storage.run(lambda store: store.blocks.has(effect.output)):
+                await self._apply(run, ev.OutputStored(effect.output))
+                return
+            try:
+                async with shell.transfers:
+                    uris = shell.peers.endpoints(effect.executor)
+                    data = await shell.courier.fetch_block(uris, effect.output, most)
+                await self._apply(run, ev.OutputStored(effect.output), blocks=[(effect.output, data)])
+                return
+            except PeerError as error:
+                log.info("output %s from %s: %s", effect.output, effect.executor.short, error)
+                await asyncio.sleep((RETRY_MS << attempt) / 1000)
+        await self._apply(run, ev.OutputMissing(effect.output))
+
+    # -- what the market asks
+
+    def _tender(self, run: JobRun) -> Tender:
+        now_ms, terms = self._shell.clock.now_ms(), run.machine.terms
+        window_ms = terms.started_ms + terms.bidding_ms - now_ms if run.machine.phase is ev.Phase.BIDDING else 0
+        return Tender(run.job_id, terms.job, terms.deadline_ms - now_ms, window_ms, frozenset(run.machine.bids))
+
+    async def _bidder(self, did: Did) -> Bidder:
+        """What we know of a bidder; one that our ledger never saw is welcomed with its opening balance."""
+        peer = self._shell.peers.peers.get(did)
+
+        def look(store: Store) -> Bidder:
+            welcome = grant(did, self._welcome_mana, "welcome")
+            store.ledger.transfer(welcome.id, welcome.cause, welcome.entries)
+            balance = store.ledger.balance(account_of(did))
+            reputation = self.reputation.get(did, START_PPM)
+            return Bidder(balance, reputation, peer.advert.capability if peer else None)
+
+        return await self._shell.storage.transact(look)
+
+    def _rank(self, run: JobRun, now_ms: int) -> tuple[Cid, ...]:
+        """The bids from best to worst by the job's strategy."""
+        terms = run.machine.terms
+        offers: list[Offer] = []
+        for bidder, taken in run.machine.bids.items():
+            reputation = self.reputation.get(bidder, START_PPM)
+            remaining_ms = terms.deadline_ms - now_ms
+            score = score_bid(taken.bid, terms.job, remaining_ms=remaining_ms, reputation_ppm=reputation)
+            offers.append(Offer(taken.cid, taken.bid, score.total_ppm))
+        ranked = select(offers, terms.job.selection_strategy, len(offers), terms.job.nonce)
+        return tuple(offer.cid for offer in ranked)
+
+    def _run_of(self, job: Cid) -> JobRun:
+        run = self.jobs.get(job)
+        if run is None:
+            raise JobError(f"no job {job} was submitted here", hint="see `icn-lite jobs`")
+        return run
+
+
+def read_plan(store: Store, spec: InputSpec) -> tuple[PlannedShard, ...]:
+    """The shards of a job's input; raises `JobError` when a block of it is not in the store."""
+    if spec.plan is not None:
+        data = store.blocks.get(spec.plan)
+        if data is None:
+            raise JobError(f"input.plan: block {spec.plan} is not in the store")
+        shards = document.decode(ShardPlan, data).shards
+        if len(shards) != spec.shards:
+            raise JobError(f"input.shards: {spec.shards} announced, the plan has {len(shards)}")
+    elif spec.data is not None:
+        shards = (PlannedShard(spec.data, spec.total_bytes, 1),)
+    else:
+        raise JobError("input: a job needs an input block or a plan", hint="name an input; an empty file is one")
+    for index, shard in enumerate(shards):
+        if not store.blocks.has(shard.input):
+            raise JobError(f"input of shard {index}: block {shard.input} is not in the store")
+    return shards
+
+
+def module_blocks(job: JobSpec) -> list[Cid]:
+    """The modules that a job names."""
+    own = getattr(job.runtime, "module", None)
+    return [cid for cid in (own, *(stage.wasm_cid for stage in job.code.stages)) if isinstance(cid, Cid)]
+
+
+def check_chain(store: Store, sealed: Sealed[ExecutionReceipt]) -> None:
+    """Refuse a receipt that contradicts the executor's chain as far as we know it."""
+    receipt = sealed.document
+    for row in store.receipts.around(receipt.executor, receipt.seq):
+        if row.seq == receipt.seq:
+            raise VerificationError(
+                f"fork: {receipt.executor} signed another receipt with seq {receipt.seq} before ({row.cid})"
+            )
+        if row.seq == receipt.seq - 1 and row.cid != receipt.prev:
+            raise VerificationError(f"prev of receipt {receipt.seq} is not the receipt {row.seq} that we hold")
+        if row.seq == receipt.seq + 1 and row.prev != sealed.cid:
+            raise VerificationError(f"receipt {row.seq} that we hold does not follow receipt {receipt.seq}")
+
+
+def encode_status(run: JobRun) -> bytes:
+    """A job's state for those who ask: at most 1 KiB of DAG-CBOR."""
+    machine = run.machine
+    return cbor.encode(
+        {
+            "job": run.job_id,
+            "phase": machine.phase.value,
+            "shards": len(machine.terms.shards),
+            "settled": machine.settled,
+            "bids": len(machine.bids),
+            "message": machine.ended.sentence[:200] if machine.ended else "",
+        }
+    )
+
+
+def _record(run: JobRun) -> JobRecord:
+    ended = run.machine.ended
+    error = ended.sentence if ended is not None and ended.phase is ev.Phase.FAILED else ""
+    return JobRecord(run.job_id, JobRole.ORIGINATOR, run.machine.phase.value, run.job_id, error)
+
+
+def _apply_transfers(store: Store, effects: list[ev.Effect]) -> None:
+    for effect in effects:
+        if isinstance(effect, ev.MoveMana):
+            transfer = effect.transfer
+            store.ledger.transfer(transfer.id, transfer.cause, transfer.entries)
