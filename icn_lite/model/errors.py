@@ -204,19 +204,6 @@ class PeerRefused(PeerError):
         self.retry_after_s = retry_after_s
 
 
-class PeerRefusal(PeerError):
-    """A peer that was reached and said no; `refused` is its error's kind, `for_good` that asking again is useless."""
-
-    kind = "peer_refusal"
-
-    def __init__(
-        self, message: str, *, refused: str, for_good: bool, hint: str = "", code: JobErrorCode | None = None
-    ) -> None:
-        super().__init__(message, hint=hint, code=code)
-        self.refused = refused
-        self.for_good = for_good
-
-
 class DeviceRefuses(IcnLiteError):
     """Battery, heat or policy say no."""
 
