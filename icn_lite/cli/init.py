@@ -74,7 +74,7 @@ def _passphrase(app: App, ask: bool, file: str | None) -> bytes | None:
 
 def _check_profile(name: str) -> None:
     """A misspelt profile is better refused now than when the node starts."""
-    from icn_lite.device.profile import load_profile
+    from icn_lite.device.catalogue import load_profile
 
     if name != "auto":
         load_profile(name)

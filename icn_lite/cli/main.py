@@ -27,6 +27,9 @@ EXIT_BROKEN_PIPE: Final = 141  # 128 + SIGPIPE, what a shell shows for `yes | he
 
 COMMANDS: Final = {
     "init": Row("icn_lite.cli.init", "Make this device's identity and settings."),
+    "run": Row("icn_lite.cli.run", "Run a WASM module here and keep a signed receipt."),
+    "check": Row("icn_lite.cli.check", "Say whether a WASM module is accepted, and why not."),
+    "profile": Row("icn_lite.cli.profile", "List, show, detect and check device profiles."),
     "completion": Row("icn_lite.cli.completion", "Print a completion script for a shell."),
 }
 

@@ -67,7 +67,7 @@ class Config:
     region: Region | None = None
     bidding_ms: Annotated[int, Range(50, 600_000)] = 2_000
     initial_mana: Mana = 10_000
-    storage_mb: Annotated[int, Range(16, 1 << 20)] = 1_024
+    storage_mb: Annotated[int, Range(16, 1 << 20)] = 256
     log_level: LogLevel = LogLevel.INFO
 
 
@@ -103,7 +103,7 @@ OPTIONS: Final = (
     Option("region", "--region", "NAME", "where the device stands, for jobs that ask for a region", '"eu-west"'),
     Option("bidding_ms", "--bidding-ms", "MS", "how long bids for a job of ours are taken", "2000"),
     Option("initial_mana", "--initial-mana", "MANA", "mana that a new ledger begins with", "10000"),
-    Option("storage_mb", "--storage-mb", "MB", "space for blocks that may be fetched again", "1024"),
+    Option("storage_mb", "--storage-mb", "MB", "space for blocks that may be fetched again", "256"),
     Option("log_level", "--log-level", "LEVEL", "error, warning, info or debug, on stderr", '"info"'),
 )
 

@@ -1,0 +1,92 @@
+"""CARv1, the file form of blocks (IPLD Content Addressable aRchives, version 1): what IPFS tools read and write.
+
+A file is a header `{roots, version: 1}` and then sections, each an unsigned LEB128 length, a CID and its bytes.
+Reading is streamed and strict: every block is checked against its CID, every length is bounded before it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO, Final
+
+from icn_lite.model import cbor
+from icn_lite.model.cid import BYTES_LENGTH, Cid
+from icn_lite.model.errors import DocumentError
+
+MAX_HEADER_BYTES: Final = 64 * 1024  # some thousand roots; more need no header to be found
+MAX_SECTION_BYTES: Final = 32 << 20  # the largest block that the store takes
+MAX_ROOTS: Final = 1_000
+_MAX_LENGTH_BYTES: Final = 9  # of an unsigned LEB128 below 2^63
+
+
+def encode_header(roots: Iterable[Cid]) -> bytes:
+    """The header's section."""
+    listed: list[cbor.Value] = [*roots]
+    header = cbor.encode({"roots": listed[:MAX_ROOTS], "version": 1})
+    return _length(len(header)) + header
+
+
+def encode_section(cid: Cid, data: bytes) -> bytes:
+    """One block's section."""
+    return _length(BYTES_LENGTH + len(data)) + cid.encode() + data
+
+
+def read_car(stream: BinaryIO) -> Iterator[tuple[Cid, bytes]]:
+    """The blocks of a file, each checked; raises `DocumentError` with the offset of what is wrong."""
+    offset, header = _read_section(stream, 0, MAX_HEADER_BYTES)
+    if header is None:
+        raise DocumentError("expected a CAR header, found an empty file", offset=0)
+    value = cbor.decode(header)
+    if not isinstance(value, dict) or value.get("version") != 1 or not isinstance(value.get("roots"), list):
+        raise DocumentError("expected the header of a CARv1 file: {roots, version: 1}", offset=0)
+    while True:
+        start = offset
+        offset, section = _read_section(stream, start, MAX_SECTION_BYTES)
+        if section is None:
+            return
+        try:
+            cid = Cid.decode(section[:BYTES_LENGTH])
+        except DocumentError as error:
+            raise DocumentError(error.reason, offset=start) from error
+        if not cid.fits(section[BYTES_LENGTH:]):
+            raise DocumentError(f"the block's bytes don't match its CID {cid}", offset=start)
+        yield cid, section[BYTES_LENGTH:]
+
+
+def _read_section(stream: BinaryIO, offset: int, most: int) -> tuple[int, bytes | None]:
+    """The next section and where it ends; None at the end of the file."""
+    length, size = _read_length(stream, offset)
+    if size == 0:
+        return offset, None
+    if length > most:
+        raise DocumentError(f"expected a section of at most {most} bytes, found {length}", offset=offset)
+    data = stream.read(length)
+    if len(data) != length:
+        raise DocumentError(f"expected {length} bytes, found {len(data)}: the file is cut off", offset=offset + size)
+    return offset + size + length, data
+
+
+def _read_length(stream: BinaryIO, offset: int) -> tuple[int, int]:
+    """An unsigned LEB128 and how many bytes it took; (0, 0) at the end of the file."""
+    value = size = 0
+    while True:
+        byte = stream.read(1)
+        if not byte:
+            if size:
+                raise DocumentError("the file is cut off within a length", offset=offset + size)
+            return 0, 0
+        value |= (byte[0] & 0x7F) << 7 * size
+        size += 1
+        if byte[0] < 0x80:
+            return value, size
+        if size == _MAX_LENGTH_BYTES:
+            raise DocumentError(f"expected a length of at most {_MAX_LENGTH_BYTES} bytes", offset=offset)
+
+
+def _length(value: int) -> bytes:
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
