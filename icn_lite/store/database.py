@@ -18,6 +18,7 @@ from icn_lite.model.errors import DiskFullError, StoreError
 FILE_NAME: Final = "node.db"
 BUSY_TIMEOUT_MS: Final = 5_000  # readers never block us; only a checkpoint of another program does, for moments
 CACHE_KIB: Final = 2_048  # pages kept in memory; a small board has 512 MiB for everything
+LEAST_SQLITE: Final = (3, 37)  # STRICT tables; Debian 12 has 3.40
 WAL_PAGES: Final = 1_000  # checkpoint at about 4 MiB: SQLite's default, a good size for an erase block of flash
 WAL_KEPT_BYTES: Final = 4 << 20  # the log file is cut back to this after a checkpoint
 
@@ -49,6 +50,12 @@ class Database:
     @classmethod
     def connect(cls, path: Path, *, read_only: bool) -> Database:
         """Open the file and set it up; creates it unless `read_only`."""
+        if sqlite3.sqlite_version_info < LEAST_SQLITE:
+            wanted = ".".join(map(str, LEAST_SQLITE))
+            raise StoreError(
+                f"expected SQLite {wanted} or newer, found {sqlite3.sqlite_version}",
+                hint="upgrade Python or the system",
+            )
         target = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
         try:
             connection = sqlite3.connect(

@@ -1,0 +1,169 @@
+"""Prices, completion times, scores and reputation: worked examples, then what holds for all numbers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from market_samples import JOB, bid_of
+
+from icn_lite.market import reputation
+from icn_lite.market.outcome import ValidationOutcome
+from icn_lite.market.price import (
+    MAX_COMPLETION_MS,
+    Prices,
+    base_price,
+    completion_ms,
+    paid_copies,
+    price_by_reputation,
+    price_limit,
+)
+from icn_lite.market.score import BidScore, capability_score, headroom, score_bid
+from icn_lite.model.bid import ComputeScore
+from icn_lite.model.job import Budget, ExecutionPolicy, Full, NoRedundancy, Sampling
+from icn_lite.model.units import MAX_FUEL, MAX_MANA, PPM
+
+steady = settings(deadline=None, derandomize=True)
+mana = st.integers(0, MAX_MANA)
+ppm = st.integers(0, PPM)
+
+
+@pytest.mark.parametrize(
+    ("prices", "fuel", "expected"),
+    [
+        (Prices(5, 3), 0, 5),
+        (Prices(5, 3), 1, 6),
+        (Prices(5, 3), 1_000_000_000, 8),
+        (Prices(5, 3), 1_000_000_001, 9),
+        (Prices(0, 0), 10**12, 0),
+        (Prices(0, 10**9), MAX_FUEL, MAX_MANA),
+    ],
+)
+def test_base_price(prices: Prices, fuel: int, expected: int) -> None:
+    assert base_price(prices, fuel) == expected
+
+
+@pytest.mark.parametrize(
+    ("base", "points", "expected"), [(100, 0, 100), (100, 100, 50), (100, 50, 66), (1, 1, 0), (0, 7, 0)]
+)
+def test_price_by_reputation_as_in_icn_core(base: int, points: int, expected: int) -> None:
+    assert price_by_reputation(base, points) == expected
+
+
+@pytest.mark.parametrize(
+    ("fuel", "rate", "duty_pm", "expected"),
+    [
+        (0, 1, 1000, 0),
+        (1_000_000, 1_000_000, 1000, 1_000),
+        (1_000_000, 1_000_000, 250, 4_000),
+        (1, 1_000_000, 1000, 1),
+        (MAX_FUEL, 1, 1, MAX_COMPLETION_MS),
+    ],
+)
+def test_completion(fuel: int, rate: int, duty_pm: int, expected: int) -> None:
+    assert completion_ms(fuel, rate, duty_pm) == expected
+
+
+@pytest.mark.parametrize(("rate", "duty_pm"), [(0, 1000), (-1, 1000), (1, 0), (1, 1001)])
+def test_a_device_that_stands_still_has_no_completion_time(rate: int, duty_pm: int) -> None:
+    with pytest.raises(ValueError, match="expected a rate above 0"):
+        completion_ms(1, rate, duty_pm)
+
+
+def test_prices_of_nothing_sensible_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least 0"):
+        base_price(Prices(1, 1), -1)
+    with pytest.raises(ValueError, match="at least 0"):
+        price_by_reputation(1, -1)
+
+
+@pytest.mark.parametrize(
+    ("redundancy", "copies", "limit"), [(NoRedundancy(), 1, 1_000), (Full(3), 3, 333), (Sampling(5), 2, 500)]
+)
+def test_the_budget_covers_every_copy(redundancy: NoRedundancy | Full | Sampling, copies: int, limit: int) -> None:
+    job = replace(JOB, redundancy=redundancy)
+    assert (paid_copies(job), price_limit(job)) == (copies, limit)
+
+
+def test_the_policy_may_ask_for_less_than_the_budget() -> None:
+    assert price_limit(replace(JOB, policy=ExecutionPolicy(max_price=250))) == 250
+    assert price_limit(replace(JOB, policy=ExecutionPolicy(max_price=2_000))) == 1_000
+
+
+def test_the_worked_example_of_the_score() -> None:
+    score = score_bid(bid_of(1), JOB, remaining_ms=120_000, reputation_ppm=500_000)
+    assert score == BidScore(600_000, 750_000, 500_000, 666_666)
+    assert score.total_ppm == 613_333
+
+
+def test_what_a_bid_says_of_its_own_reputation_counts_for_nothing() -> None:
+    boast = replace(bid_of(1), reputation_ppm=PPM)
+    assert score_bid(boast, JOB, remaining_ms=120_000, reputation_ppm=1) == score_bid(
+        bid_of(1), JOB, remaining_ms=120_000, reputation_ppm=1
+    )
+
+
+@given(price=mana, limit=mana.filter(bool), time=mana, remaining=mana, known=ppm, rate=st.integers(0, 1 << 50))
+@steady
+def test_the_score_is_the_specification_s_formula(
+    price: int, limit: int, time: int, remaining: int, known: int, rate: int
+) -> None:
+    """Within the rounding of four divisions of the exact value, and between 0 and one."""
+    job = replace(JOB, budget=Budget(max_total=limit))
+    bid = replace(bid_of(1, price=price, completion_ms=time), compute_score=ComputeScore(rate, 128, 4))
+    score = score_bid(bid, job, remaining_ms=remaining, reputation_ppm=known)
+    price_part = max(Fraction(0), 1 - Fraction(price, limit))
+    time_part = max(Fraction(0), 1 - Fraction(time, remaining)) if remaining else Fraction(0)
+    exact = price_part * 30 + time_part * 20 + Fraction(known, PPM) * 30 + Fraction(score.capability_ppm, PPM) * 20
+    assert 0 <= exact * PPM / 100 - score.total_ppm < 2
+    assert 0 <= score.total_ppm <= PPM
+
+
+@given(used=st.integers(-10, 10**15), limit=st.integers(-10, 10**15))
+@steady
+def test_headroom_is_a_share(used: int, limit: int) -> None:
+    assert 0 <= headroom(used, limit) <= PPM
+    assert headroom(max(used, 0) + 1, limit) <= headroom(max(used, 0), limit)
+
+
+@given(rate=st.integers(0, 10**12), memory=st.integers(64, 10**6), cores=st.integers(2, 4096))
+@steady
+def test_a_larger_machine_never_scores_less(rate: int, memory: int, cores: int) -> None:
+    score = capability_score(ComputeScore(rate, memory, cores), JOB.compute)
+    assert 0 <= score < PPM
+    assert capability_score(ComputeScore(rate + 1, memory, cores), JOB.compute) >= score
+    assert capability_score(ComputeScore(rate, memory + 1, cores), JOB.compute) >= score
+    assert capability_score(ComputeScore(rate, memory, cores + 1), JOB.compute) >= score
+
+
+@pytest.mark.parametrize("has", [ComputeScore(10**9, 63, 4), ComputeScore(10**9, 128, 1)])
+def test_a_need_that_is_not_met_scores_nothing(has: ComputeScore) -> None:
+    assert capability_score(has, JOB.compute) == 0
+
+
+@pytest.mark.parametrize(
+    ("outcome", "change"),
+    [
+        (ValidationOutcome.ACCEPTED, 10_000),
+        (ValidationOutcome.REJECTED, -50_000),
+        (ValidationOutcome.ACCEPTED_WITH_DISPUTE, -10_000),
+    ],
+)
+def test_reputation_moves_by_the_specification_s_amounts(outcome: ValidationOutcome, change: int) -> None:
+    assert reputation.after(reputation.START_PPM, outcome) == reputation.START_PPM + change
+
+
+def test_reputation_stays_between_nothing_and_one() -> None:
+    assert reputation.recompute([ValidationOutcome.REJECTED] * 100) == 0
+    assert reputation.recompute([ValidationOutcome.ACCEPTED] * 100) == PPM
+    assert reputation.recompute([]) == reputation.START_PPM
+
+
+@given(history=st.lists(st.sampled_from(ValidationOutcome)), cut=st.integers(0, 50))
+@steady
+def test_reputation_can_be_taken_up_anywhere(history: list[ValidationOutcome], cut: int) -> None:
+    so_far = reputation.recompute(history[:cut])
+    assert reputation.recompute(history[cut:], so_far) == reputation.recompute(history)
