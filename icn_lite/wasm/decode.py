@@ -414,6 +414,8 @@ class Decoder:
             entries = self.element_entries(bool(flag & 4), budget)
             budget -= len(entries)
             declared.update(entry for entry in entries if entry is not None)
+            if flag & 3 == 1:
+                self.module.passive_elements = (self.module.passive_elements or 0) + (len(entries) if flag & 4 else 0)
             if active:
                 table_size = self.module.table.minimum if self.module.table else 0
                 if offset + len(entries) > table_size:

@@ -82,12 +82,20 @@ class Module:
     globals: list[Global] = field(default_factory=list)
     exports: list[RawExport] = field(default_factory=list)
     start: int | None = None
+    passive_elements: int | None = None  # reference expressions in passive element segments; None without any
     elements: list[Element] = field(default_factory=list)
     declared: frozenset[int] = frozenset()  # functions that `ref.func` may name
     data_count: int | None = None
     bodies: list[Body] = field(default_factory=list)
     segments: list[Data] = field(default_factory=list)
     names: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def start_fuel(self) -> int:
+        """What wasmtime counts for its own start function: entry, call, and each passive reference that it makes."""
+        if self.start is None and self.passive_elements is None:
+            return 0
+        return 1 + (self.start is not None) + (self.passive_elements or 0)
 
     def type_of(self, function: int) -> FuncType:
         """The type of a function index."""

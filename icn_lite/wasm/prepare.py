@@ -191,10 +191,7 @@ class _Builder:
         draft.segments = [(_signed(s.offset), module.data[s.start : s.end])
                           for s in module.segments if s.offset is not None]  # fmt: skip
         public = self.export(exports, shims, names)
-        start = None
-        if module.start is not None:
-            start = START_EXPORT
-            draft.exports.append((start, "func", self.entry(module.start, shims, names)))
+        start = self.start(shims, names)
         return Prepared(
             code=encode(draft),
             meter=METER,
@@ -210,6 +207,15 @@ class _Builder:
             functions=len(self.code),
             stack_bytes=self.limits.stack_bytes + self.static_bytes(),
         )
+
+    def start(self, shims: Shims, names: Names) -> str | None:
+        """The start function as an export; engines differ in when they run it and in what they charge."""
+        module = self.module
+        if not module.start_fuel:
+            return None
+        entry = None if module.start is None else self.entry(module.start, shims, names)
+        self.draft.exports.append((START_EXPORT, "func", shims.start(entry, module.start_fuel)))
+        return START_EXPORT
 
     def entry(self, index: int, shims: Shims, names: Names) -> int:
         """The function that callers from outside enter by."""

@@ -73,6 +73,11 @@ class Shims:
         body.append(b"\x10" + write_u32(target) + self.check() + _END)
         return self.draft.function(func_type, b"".join(body))
 
+    def start(self, entry: int | None, fuel: int) -> int:
+        """The start function with what its call costs."""
+        call = b"" if entry is None else b"\x10" + write_u32(entry)
+        return self.draft.function(_VOID, _NO_LOCALS + self.take(fuel) + self.check() + call + _END)
+
     def bits(self, target: int, func_type: FuncType) -> int | None:
         """The same way in with integers in place of floats; None when there are none."""
         if not any(t in _BITS for t in func_type.params + func_type.results):

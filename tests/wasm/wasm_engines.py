@@ -1,0 +1,208 @@
+"""Two engines behind one function, for the tests of preparation: pywasm3 and wasmtime, both given `.code`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import wasm3
+import wasmtime
+
+from icn_lite.wasm.prepare import Prepared
+from icn_lite.wasm.types import Import
+
+PLENTY = 1 << 50
+Host = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run gave: results as unsigned integers (floats as bits), or the trap flag, and the counter."""
+
+    results: tuple[int, ...] | None
+    trapped: bool
+    flag: int
+    fuel_left: int
+
+
+def in_big_thread(work: Callable[[], Any]) -> Any:
+    """Run with 256 MiB of native stack, which the interpreter's worst case needs."""
+    box: list[Any] = []
+
+    def run() -> None:
+        try:
+            box.append((True, work()))
+        except BaseException as error:
+            box.append((False, error))
+
+    old = threading.stack_size(256 * 1024 * 1024)
+    try:
+        thread = threading.Thread(target=run)
+        thread.start()
+    finally:
+        threading.stack_size(old)
+    thread.join(120)
+    assert box, "the run did not end in 120 s"
+    good, value = box[0]
+    if not good:
+        raise value
+    return value
+
+
+def _unsigned(value: int, bits: int) -> int:
+    return value & ((1 << bits) - 1)
+
+
+def _signed(value: int, bits: int) -> int:
+    value = _unsigned(value, bits)
+    return value - (1 << bits) if value >> (bits - 1) else value
+
+
+def _call_name(prepared: Prepared, name: str) -> tuple[str, tuple[int, ...]]:
+    export = next(e for e in prepared.exports if e.name == name)
+    assert export.type is not None
+    widths = tuple(32 if t in (0x7F, 0x7D) else 64 for t in export.type.results)
+    return export.bits or name, widths
+
+
+def _unset(item: Import) -> Host:
+    def call(*args: int) -> int:
+        raise AssertionError(f"{item.module}.{item.name} was called")
+
+    return call
+
+
+class Wasm3Run:
+    """An instance of a prepared module in pywasm3."""
+
+    def __init__(self, prepared: Prepared, hosts: dict[str, Host] | None = None) -> None:
+        self.prepared = prepared
+        self.env = wasm3.Environment()
+        self.runtime = self.env.new_runtime(prepared.stack_bytes)
+        self.module = self.env.parse_module(prepared.code)
+        self.runtime.load(self.module)
+        letters = {0x7F: "i", 0x7E: "I", 0x7D: "f", 0x7C: "F"}
+        for item in prepared.imports:
+            given = "".join(letters[t] for t in item.type.results) or "v"
+            taken = "".join(letters[t] for t in item.type.params)
+            host = (hosts or {}).get(item.name) or _unset(item)
+            self.module.link_function(item.module, item.name, f"{given}({taken})", host)
+
+    def start(self, fuel: int = PLENTY) -> Outcome | None:
+        """Run the start function, if there is one."""
+        if self.prepared.start is None:
+            return None
+        return self._call(self.prepared.start, (), (), fuel)
+
+    def call(self, name: str, args: Sequence[int] = (), fuel: int = PLENTY) -> Outcome:
+        """Call an export; args and results are bits."""
+        real, widths = _call_name(self.prepared, name)
+        return self._call(real, widths, args, fuel)
+
+    def _call(self, real: str, widths: tuple[int, ...], args: Sequence[int], fuel: int) -> Outcome:
+        module, prepared = self.module, self.prepared
+        module.set_global(prepared.fuel_global, fuel)
+        module.set_global(prepared.trap_global, 0)
+        function = self.runtime.find_function(real)
+        signed = [_signed(a, 32 if t == 1 else 64) for a, t in zip(args, function.arg_types, strict=True)]
+        results: tuple[int, ...] | None = None
+        try:
+            got = in_big_thread(lambda: function(*signed))
+            if not widths:
+                results = ()
+            elif len(widths) == 1:
+                results = (_unsigned(got, widths[0]),)
+            else:
+                results = tuple(_unsigned(v, w) for v, w in zip(got, widths, strict=True))
+        except RuntimeError as error:
+            assert "[trap]" in str(error), str(error)
+        return Outcome(
+            results, results is None, module.get_global(prepared.trap_global), module.get_global(prepared.fuel_global)
+        )
+
+
+@cache
+def wasmtime_engine(fuel: bool) -> wasmtime.Engine:
+    """One engine for prepared modules, one for untouched ones with fuel."""
+    config = wasmtime.Config()
+    config.cranelift_nan_canonicalization = True
+    config.max_wasm_stack = 2 * 1024 * 1024 - 4096
+    config.consume_fuel = fuel
+    return wasmtime.Engine(config)
+
+
+class WasmtimeRun:
+    """An instance of a prepared module in wasmtime."""
+
+    def __init__(self, prepared: Prepared, hosts: dict[str, Host] | None = None) -> None:
+        self.prepared = prepared
+        engine = wasmtime_engine(False)
+        self.store = wasmtime.Store(engine)
+        linker = wasmtime.Linker(engine)
+        linker.allow_shadowing = True  # a module may import one function twice
+        kinds = {
+            0x7F: wasmtime.ValType.i32(), 0x7E: wasmtime.ValType.i64(),
+            0x7D: wasmtime.ValType.f32(), 0x7C: wasmtime.ValType.f64(),
+        }  # fmt: skip
+        for item in prepared.imports:
+            host = (hosts or {}).get(item.name) or _unset(item)
+            kind = wasmtime.FuncType([kinds[t] for t in item.type.params], [kinds[t] for t in item.type.results])
+            linker.define_func(item.module, item.name, kind, host)
+        self.instance = linker.instantiate(self.store, wasmtime.Module(engine, prepared.code))
+        self.exports = self.instance.exports(self.store)
+
+    def start(self, fuel: int = PLENTY) -> Outcome | None:
+        """Run the start function, if there is one."""
+        if self.prepared.start is None:
+            return None
+        return self._call(self.prepared.start, (), (), fuel)
+
+    def call(self, name: str, args: Sequence[int] = (), fuel: int = PLENTY) -> Outcome:
+        """Call an export; args and results are bits."""
+        real, widths = _call_name(self.prepared, name)
+        return self._call(real, widths, args, fuel)
+
+    def _call(self, real: str, widths: tuple[int, ...], args: Sequence[int], fuel: int) -> Outcome:
+        prepared, store = self.prepared, self.store
+        self.exports[prepared.fuel_global].set_value(store, fuel)
+        self.exports[prepared.trap_global].set_value(store, 0)
+        results: tuple[int, ...] | None = None
+        function = self.exports[real]
+        kinds = function.type(store).params
+        signed = [_signed(a, 32 if str(k) == "i32" else 64) for a, k in zip(args, kinds, strict=True)]
+        try:
+            got = in_big_thread(lambda: function(store, *signed))
+            values = [] if got is None else got if isinstance(got, list) else [got]
+            results = tuple(_unsigned(v, w) for v, w in zip(values, widths, strict=True))
+        except (wasmtime.Trap, wasmtime.WasmtimeError):
+            pass
+        return Outcome(
+            results, results is None, self.exports[prepared.trap_global].value(store),
+            self.exports[prepared.fuel_global].value(store),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Untouched:
+    """What wasmtime says about a module as the guest wrote it: results and its own count of fuel."""
+
+    results: tuple[Any, ...] | None
+    fuel_used: int
+
+
+def run_untouched(module: bytes, name: str, args: Sequence[Any] = ()) -> Untouched:
+    """Call an export of the untouched module in wasmtime with fuel and canonical NaNs."""
+    engine = wasmtime_engine(True)
+    store = wasmtime.Store(engine)
+    store.set_fuel(PLENTY)
+    instance = wasmtime.Linker(engine).instantiate(store, wasmtime.Module(engine, module))
+    results: tuple[Any, ...] | None = None
+    try:
+        got = in_big_thread(lambda: instance.exports(store)[name](store, *args))
+        results = () if got is None else tuple(got) if isinstance(got, list) else (got,)
+    except (wasmtime.Trap, wasmtime.WasmtimeError):
+        pass
+    return Untouched(results, PLENTY - store.get_fuel())
