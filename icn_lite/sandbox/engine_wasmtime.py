@@ -13,9 +13,9 @@ import wasmtime
 
 from icn_lite.sandbox.engine import Engine, EngineError, HostLink, Trap, to_bits, to_python
 
-# Compiled frames differ in size from the interpreter's, which the depth budget counts; 32 MiB for the usual 1 MiB is
-# far below the native stack still.
-STACK_FACTOR = 32
+# wasmtime refuses more than its coroutine stacks have. The depth budget of preparation, 1 MiB by default, counts the
+# interpreter's frames; compiled ones are smaller, so the budget ends a recursion first.
+STACK_BYTES = 2 << 20
 
 TRAPS = {
     "UNREACHABLE": "unreachable",
@@ -45,7 +45,7 @@ class WasmtimeEngine(Engine):
         config.memory_reservation = 0
         config.memory_guard_size = 0
         config.memory_reservation_for_growth = 0
-        config.max_wasm_stack = STACK_FACTOR * stack_bytes
+        config.max_wasm_stack = STACK_BYTES
         self._store = wasmtime.Store(wasmtime.Engine(config))
         self._memory: wasmtime.Memory | None = None
 
