@@ -1,0 +1,98 @@
+"""What a node asks of its peers: documents out, signed answers and verified blocks in.
+
+A peer is named by a URI (`coap://host:port`). Bodies of one block go over UDP, larger ones over TCP on the same
+port, or block-wise over UDP where a peer has no TCP. Every call has a deadline and fails as a `PeerError` (not
+reached) or a `PeerRefused` (reached, and said no, with its J-code).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+from icn_lite.mesh import limits, table
+from icn_lite.mesh.addresses import PeerAddress
+from icn_lite.mesh.endpoint import Endpoint
+from icn_lite.mesh.requests import Call, Requester, Response
+from icn_lite.mesh.transfer import Fetcher, Wanted
+from icn_lite.mesh.watch import watch
+from icn_lite.model.cid import Cid
+from icn_lite.model.document import Sealed, unseal
+from icn_lite.model.errors import PeerError, PeerRefused
+from icn_lite.model.messages import CapabilityAdvertisementV1, ReceiptAckV1
+
+DEADLINE_MS: Final = 10_000  # two retransmissions (RFC 7252 §4.2: 2–3 s, then twice that)
+FETCH_DEADLINE_MS: Final = 60_000
+ACK_BYTES: Final = 1024  # a signed acknowledgement names four things
+
+
+class Client:
+    """The client side of an open endpoint."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._requester = Requester(endpoint.context, endpoint.limits)
+        self._fetcher = Fetcher(self._requester)
+        self._loop = asyncio.get_running_loop()
+
+    async def post(self, uri: str, path: str, block: bytes, *, deadline_ms: int = DEADLINE_MS) -> Response:
+        """Send a signed document to a resource of the table."""
+        call = Call("POST", path, block, table.COSE_SIGN1, limits.CAPABILITY_BYTES)
+        return await self._call(PeerAddress.parse(uri), call, deadline_ms)
+
+    async def get(self, uri: str, path: str, *, deadline_ms: int = DEADLINE_MS) -> Response:
+        """Read a small resource: a capability, a receipt, a job's status."""
+        return await self._call(PeerAddress.parse(uri), Call("GET", path), deadline_ms)
+
+    async def ping_ms(self, uri: str, *, deadline_ms: int = DEADLINE_MS) -> int:
+        """The round-trip time to a peer, in whole milliseconds."""
+        begun_s = self._loop.time()
+        await self.get(uri, table.PING, deadline_ms=deadline_ms)
+        return round((self._loop.time() - begun_s) * 1000)
+
+    async def advertise(self, uri: str, *, deadline_ms: int = DEADLINE_MS) -> Sealed[CapabilityAdvertisementV1]:
+        """Tell a peer what we offer and hear what it does."""
+        own = await self._endpoint.handlers.own_capability()
+        response = await self.post(uri, table.CAPABILITY, own, deadline_ms=deadline_ms)
+        return unseal(CapabilityAdvertisementV1, response.payload, max_bytes=limits.CAPABILITY_BYTES)
+
+    async def post_receipt(self, uri: str, block: bytes, *, deadline_ms: int = DEADLINE_MS) -> Sealed[ReceiptAckV1]:
+        """Deliver a signed receipt; returns the acknowledgement, which must name this very receipt."""
+        response = await self.post(uri, table.RECEIPTS, block, deadline_ms=deadline_ms)
+        ack = unseal(ReceiptAckV1, response.payload, max_bytes=ACK_BYTES)
+        sent = Cid.of_dag_cbor(block)
+        if ack.document.receipt != sent:
+            raise PeerError(f"{uri} acknowledged receipt {ack.document.receipt}, sent was {sent}")
+        return ack
+
+    async def fetch_block(
+        self, uris: Sequence[str], cid: Cid, max_bytes: int, *, deadline_ms: int = FETCH_DEADLINE_MS
+    ) -> bytes:
+        """The bytes of a block, verified against its CID, from the first provider that has them."""
+        providers = [PeerAddress.parse(uri) for uri in dict.fromkeys(uris)]
+        bound = min(max_bytes, self._endpoint.limits.max_block_bytes)
+        return await self._fetcher.fetch(providers, Wanted(cid, bound, self._until_s(deadline_ms)))
+
+    def observe_status(self, uri: str, job: Cid) -> AsyncIterator[bytes]:
+        """Ring by ring, the status of a job at its originator (DAG-CBOR); ends with `PeerError` when it is lost.
+
+        Rings are hints: several changes may give one. Close the iterator (`aclose`) to stop.
+        """
+        return watch(self._requester, PeerAddress.parse(uri), job)
+
+    async def _call(self, peer: PeerAddress, call: Call, deadline_ms: int) -> Response:
+        until_s = self._until_s(deadline_ms)
+        if len(call.body) <= limits.UDP_BLOCK_BYTES:
+            return await self._requester.call(peer, "udp", call, until_s)
+        try:
+            return await self._requester.call(peer, "tcp", call, until_s)
+        except PeerRefused:
+            raise
+        except PeerError:
+            if self._loop.time() >= until_s or len(call.body) > self._endpoint.limits.udp_fetch_bytes:
+                raise
+            return await self._requester.call(peer, "udp", call, until_s)
+
+    def _until_s(self, deadline_ms: int) -> float:
+        return self._loop.time() + deadline_ms / 1000

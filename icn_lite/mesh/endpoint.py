@@ -1,0 +1,103 @@
+"""A node's end of the mesh: one port, UDP and TCP, server and client.
+
+The transports are chosen here, never by the library's guess from platform and environment (on Android it would
+choose one that cannot bind, and installing `websockets` would open a further port).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Final
+
+from aiocoap.protocol import Context
+
+from icn_lite.mesh import addresses
+from icn_lite.mesh.gate import Gate
+from icn_lite.mesh.limits import DEFAULT_PORT, MeshLimits
+from icn_lite.mesh.logs import BoundedLog, bounded_logger
+from icn_lite.mesh.ports import MeshHandlers
+from icn_lite.mesh.site import Site
+from icn_lite.mesh.transports import Guard, attach
+from icn_lite.model.cid import Cid
+from icn_lite.model.errors import PeerError, UsageError
+
+TIDY_S: Final = 30.0  # how often blocks that nobody fetches any more leave memory
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointConfig:
+    """Where to listen. `::` is every address, IPv4 and IPv6; port 0 finds one that is free."""
+
+    bind: str = "::"
+    port: int = DEFAULT_PORT
+    limits: MeshLimits = field(default_factory=MeshLimits)
+
+
+class Endpoint:
+    """Opened by `start`, closed by `close`; both once."""
+
+    def __init__(self, config: EndpointConfig, handlers: MeshHandlers) -> None:
+        self.limits = config.limits
+        self.handlers = handlers
+        self._config = config
+        self._site = Site(handlers, config.limits)
+        self._context: Context | None = None
+        self._log: BoundedLog | None = None
+        self._tidy: asyncio.TimerHandle | None = None
+        self._port = 0
+
+    async def start(self) -> None:
+        """Listen. Raises `PeerError` if the port is taken, `UsageError` for an address that is none."""
+        if self._context is not None:
+            raise UsageError("the endpoint is open already")
+        udp, tcp = addresses.bind_sockets(self._config.bind, self._config.port)
+        loop = asyncio.get_running_loop()
+        logger, self._log = bounded_logger(self.limits)
+        context = Context(loop=loop, serversite=self._site, loggername=logger.name)
+        guard = Guard(self.limits, Gate(self.limits, loop.time()), self.handlers.on_refused, loop)
+        self._port = tcp.getsockname()[1]
+        await attach(context, guard, udp, tcp)
+        self._context = context  # held: an unreferenced context is collected and its port closes
+        self._tidy = loop.call_later(TIDY_S, self._forget_old)
+
+    async def close(self) -> None:
+        """Close both transports and every connection; requests under way fail."""
+        if self._context is None:
+            return
+        context, self._context = self._context, None
+        if self._tidy is not None:
+            self._tidy.cancel()
+        await context.shutdown()
+        if self._log is not None:
+            context.log.removeFilter(self._log)
+
+    @property
+    def context(self) -> Context:
+        """The library's context, for the client."""
+        if self._context is None:
+            raise PeerError("the endpoint is closed", hint="start the node first")
+        return self._context
+
+    @property
+    def port(self) -> int:
+        """The port in use."""
+        return self._port
+
+    @property
+    def bind(self) -> str:
+        """The address that was asked for."""
+        return self._config.bind
+
+    def addresses(self) -> tuple[str, ...]:
+        """The URIs under which peers reach this endpoint, at most four."""
+        return addresses.uris(self._config.bind, self._port)
+
+    def notify_job(self, job: Cid) -> None:
+        """Ring those who observe a job: its status changed."""
+        self._site.observers.ring(job)
+
+    def _forget_old(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._site.forget_old(loop.time())
+        self._tidy = loop.call_later(TIDY_S, self._forget_old)

@@ -1,0 +1,252 @@
+"""The server side of a request: is its form right, is its body whole and within bounds, what is cut off the answer.
+
+In this order: known critical options (RFC 7252 §5.4.1), path, method, formats, body (Block1 through `assembly.py`),
+action (`resources.py`), answer (Block2, RFC 7959 §2.4). Every refusal is counted by its kind and answered with
+problem details. Rates were checked before, where messages come in (`transports.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Final
+
+from aiocoap import Message
+from aiocoap.numbers.codes import Code
+from aiocoap.numbers.optionnumbers import OptionNumber
+from aiocoap.pipe import Pipe
+
+from icn_lite.mesh import table
+from icn_lite.mesh.assembly import Assemblies, Block
+from icn_lite.mesh.gate import peer_key
+from icn_lite.mesh.limits import BERT_EXPONENT, BERT_UNIT_BYTES, UDP_BLOCK_BYTES, MeshLimits
+from icn_lite.mesh.observers import Observer, Observers
+from icn_lite.mesh.ports import MeshHandlers
+from icn_lite.mesh.refusals import Refusal, overload, refusal_of, too_large
+from icn_lite.mesh.resources import Answer, Asked, Resources
+from icn_lite.mesh.served import Served
+from icn_lite.mesh.transports import remote_of
+from icn_lite.model.cid import Cid
+from icn_lite.model.errors import DocumentError, IcnLiteError
+
+LOG: Final = logging.getLogger("icn_lite.mesh")
+
+_SINGLE: Final = (
+    OptionNumber.URI_HOST,
+    OptionNumber.URI_PORT,
+    OptionNumber.ACCEPT,
+    OptionNumber.BLOCK1,
+    OptionNumber.BLOCK2,
+)
+_KNOWN_CRITICAL: Final = frozenset((*_SINGLE, OptionNumber.URI_PATH, OptionNumber.URI_QUERY))
+_PROXY: Final = (OptionNumber.PROXY_URI, OptionNumber.PROXY_SCHEME)
+MAX_QUERY: Final = 8  # parts of a query; nothing here takes more than two
+MAX_LATER: Final = 32  # answers to POSTs that wait for their second block, 4 KiB each at most
+
+
+class Site:
+    """What the CoAP library hands every incoming request to."""
+
+    def __init__(self, handlers: MeshHandlers, limits: MeshLimits) -> None:
+        self._handlers = handlers
+        self._limits = limits
+        self._resources = Resources(handlers)
+        self._assemblies = Assemblies(limits)
+        self._served = Served(limits)
+        self._later: OrderedDict[Hashable, Answer] = OrderedDict()
+        self._active = 0
+        self.observers = Observers(limits)
+
+    async def render_to_pipe(self, pipe: Pipe) -> None:
+        """Answer one request (the library's interface for sites)."""
+        request = pipe.request
+        try:
+            await self._serve(pipe, request)
+        except Refusal as refusal:
+            self._refuse(pipe, request, refusal)
+        except IcnLiteError as error:
+            translated = refusal_of(error)
+            if translated.kind == "internal":
+                LOG.error("%s: %s", error.kind, error.message)
+            self._refuse(pipe, request, translated)
+        except TimeoutError:
+            self._refuse(pipe, request, overload(f"no answer within {self._limits.handler_ms} ms"))
+        except Exception as error:
+            LOG.error("a request ended in %s: %s", type(error).__name__, error, exc_info=error)
+            self._refuse(pipe, request, Refusal("internal", "see this node's log"))
+
+    def forget_old(self, now_s: float) -> None:
+        """Let go what was kept for pieces that nobody came for."""
+        self._served.forget_old(now_s)
+
+    def _refuse(self, pipe: Pipe, request: Message, refusal: Refusal) -> None:
+        self._handlers.on_refused(refusal.kind)
+        answer = refusal.message()
+        answer.opt.no_response = request.opt.no_response
+        pipe.add_response(answer, is_last=True)
+
+    async def _serve(self, pipe: Pipe, request: Message) -> None:
+        remote = remote_of(request.remote)
+        row, cid = _route(request)
+        later = self._later_block(request, row)
+        if later is not None:
+            pipe.add_response(self._cut(request, later), is_last=True)
+            return
+        body = self._body(request, row, peer_key(remote.host, remote.port))
+        if body is None:
+            block1 = request.opt.block1
+            pipe.add_response(Message(code=Code.CONTINUE, block1=tuple(block1)), is_last=True)
+            return
+        asked = Asked(row, cid, request.opt.uri_query[:MAX_QUERY], body, remote)
+        observer = self._observer(request, asked)
+        if observer is not None:
+            await self._keep_ringing(pipe, request, asked, observer)
+            return
+        pipe.add_response(self._cut(request, await self._perform(asked)), is_last=True)
+
+    async def _perform(self, asked: Asked) -> Answer:
+        now_s = asyncio.get_running_loop().time()
+        if asked.row.action is table.Action.BLOCK and asked.cid is not None:
+            kept = self._served.get(asked.cid, now_s)
+            if kept is not None:
+                return kept
+        if self._active >= self._limits.active:
+            raise overload(f"{self._active} requests are being handled")
+        self._active += 1
+        try:
+            async with asyncio.timeout(self._limits.handler_ms / 1000):
+                answer = await self._resources.perform(asked)
+        finally:
+            self._active -= 1
+        if asked.row.action is table.Action.BLOCK and asked.cid is not None and len(answer.payload) > UDP_BLOCK_BYTES:
+            self._served.keep(asked.cid, answer, now_s)
+        return answer
+
+    def _body(self, request: Message, row: table.Row, peer: str) -> bytes | None:
+        """The whole body, or None while blocks of it are missing."""
+        block1, payload = request.opt.block1, bytes(request.payload)
+        if not row.body:
+            if payload or block1 is not None:
+                raise Refusal("unexpected_body", f"{row.method} {row.path} takes no body")
+            return b""
+        if block1 is None:
+            if len(payload) > row.body:
+                raise too_large(row.body, len(payload))
+            if not payload:
+                raise Refusal("missing_body", f"{row.method} {row.path} takes a signed document")
+            return payload
+        if block1.size_exponent == BERT_EXPONENT and request.remote.scheme == "coap":
+            raise Refusal("bad_block", "size exponent 7 is for TCP")
+        block = Block(block1.block_number, block1.more, block1.size_exponent)
+        key = (request.remote.blockwise_key, row.path, request.opt.request_tag)
+        try:
+            self._assemblies.check(block, payload, row.body, request.opt.size1)
+        except Refusal:
+            self._assemblies.drop(key)
+            raise
+        return self._assemblies.feed(key, peer, block, payload, asyncio.get_running_loop().time())
+
+    def _cut(self, request: Message, answer: Answer) -> Message:
+        """The block of an answer that was asked for, or as much as the peer takes at once."""
+        wanted = request.opt.block2
+        exponent = request.remote.maximum_block_size_exp if wanted is None else wanted.size_exponent
+        if exponent == BERT_EXPONENT and request.remote.scheme == "coap":
+            raise Refusal("bad_block", "size exponent 7 is for TCP")
+        block = Block(0 if wanted is None else wanted.block_number, False, exponent)
+        size = block.size
+        if exponent == BERT_EXPONENT:
+            room = min(request.remote.maximum_payload_size, self._limits.tcp_answer_bytes)
+            size = max(1, room // BERT_UNIT_BYTES) * BERT_UNIT_BYTES
+        if block.start >= len(answer.payload) and block.number > 0:
+            raise Refusal("bad_block", f"block {block.number} is beyond the end ({len(answer.payload)} bytes)")
+        piece = answer.payload[block.start : block.start + size]
+        more = block.start + len(piece) < len(answer.payload)
+        message = Message(code=answer.code, payload=piece, content_format=answer.content_format, etag=answer.etag)
+        if wanted is not None or more:
+            message.opt.block2 = (block.number, more, exponent)
+            message.opt.size2 = len(answer.payload)
+        block1 = request.opt.block1
+        if block1 is not None:
+            message.opt.block1 = (block1.block_number, False, block1.size_exponent)
+        if more and request.code is Code.POST:
+            self._keep_later(request, answer)
+        message.opt.no_response = request.opt.no_response
+        return message
+
+    def _keep_later(self, request: Message, answer: Answer) -> None:
+        """A POST is not done twice for the second block of its answer: the answer waits."""
+        self._later[(request.remote.blockwise_key, request.opt.uri_path)] = answer
+        if len(self._later) > MAX_LATER:
+            self._later.popitem(last=False)
+
+    def _later_block(self, request: Message, row: table.Row) -> Answer | None:
+        block2 = request.opt.block2
+        if row.method != "POST" or block2 is None or block2.block_number == 0 or request.opt.block1 is not None:
+            return None
+        answer = self._later.get((request.remote.blockwise_key, request.opt.uri_path))
+        if answer is None:
+            raise Refusal("incomplete", "the answer to this POST is not kept any more; send it again")
+        return answer
+
+    def _observer(self, request: Message, asked: Asked) -> Observer | None:
+        if not asked.row.observable or asked.cid is None or request.opt.observe != 0:
+            return None
+        return self.observers.enter(asked.cid, peer_key(asked.remote.host, asked.remote.port))
+
+    async def _keep_ringing(self, pipe: Pipe, request: Message, asked: Asked, observer: Observer) -> None:
+        """Answer, and again whenever the observer is rung, until the observation's time is over."""
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + self._limits.observe_ms / 1000
+        try:
+            while True:
+                observer.rung.clear()
+                message = self._cut(request, await self._perform(asked))
+                message.opt.observe = self.observers.next_number()
+                message.opt.max_age = self._limits.watchdog_ms // 1000
+                pipe.add_response(message, is_last=False)
+                await asyncio.sleep(self._limits.doorbell_ms / 1000)
+                try:
+                    async with asyncio.timeout_at(until_s):
+                        await observer.rung.wait()
+                except TimeoutError:
+                    break
+            pipe.add_response(self._cut(request, await self._perform(asked)), is_last=True)
+        finally:
+            self.observers.leave(observer)
+
+
+def _route(request: Message) -> tuple[table.Row, Cid | None]:
+    """The row of a request and the CID in its path, its options and formats checked."""
+    _check_options(request)
+    found = table.find(request.opt.uri_path)
+    if found is None:
+        raise Refusal("not_found", "see /.well-known/core for what is here")
+    methods, last = found
+    row = methods.get(request.code.name if request.code.is_request() else "")
+    if row is None:
+        raise Refusal("no_such_method", f"{'/'.join(request.opt.uri_path)} takes {' and '.join(sorted(methods))}")
+    accept, given = request.opt.accept, request.opt.content_format
+    if accept is not None and row.gives is not None and int(accept) != row.gives:
+        raise Refusal("not_acceptable", f"expected Accept {row.gives} or none, found {int(accept)}")
+    if given is not None and row.takes is not None and int(given) != row.takes:
+        raise Refusal("wrong_format", f"expected Content-Format {row.takes} or none, found {int(given)}")
+    if last is None:
+        return row, None
+    try:
+        return row, Cid.parse(last)
+    except DocumentError as error:
+        raise Refusal("not_found", error.message) from error
+
+
+def _check_options(request: Message) -> None:
+    """Refuse critical options that are unknown, or repeated where they may stand once (RFC 7252 §5.4.1, §5.4.5)."""
+    counts: dict[OptionNumber, int] = {}
+    for option in request.opt.option_list():
+        counts[option.number] = counts.get(option.number, 0) + 1
+    for number, count in counts.items():
+        if number in _PROXY:
+            raise Refusal("not_a_proxy", "this node forwards no requests")
+        if number.is_critical() and (number not in _KNOWN_CRITICAL or (number in _SINGLE and count > 1)):
+            raise Refusal("unknown_option", f"critical option {int(number)}, {count} times")

@@ -1,0 +1,165 @@
+"""The table of resources: one row for each method of each path, with who may, what goes in and out, and its bound.
+
+`/.well-known/core` (RFC 6690), the routing of requests and the table in this room's README are all drawn from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from icn_lite.mesh import limits
+
+COSE_SIGN1: Final = 18  # application/cose; cose-type="cose-sign1" (RFC 9052 §2)
+LINK_FORMAT: Final = 40
+OCTETS: Final = 42
+CBOR: Final = 60
+FORMAT_NAMES: Final = {
+    COSE_SIGN1: "COSE_Sign1 (18)",
+    LINK_FORMAT: "links (40)",
+    OCTETS: "octets (42)",
+    CBOR: "CBOR (60)",
+}
+
+INTERFACE: Final = "icn-lite"  # `if` of all of them: how one speaks with it, documented in this room's README
+
+
+class Action(Enum):
+    """What a request asks for; each is one method of `resources.Site`."""
+
+    CORE = "core"
+    OWN_CAPABILITY = "own_capability"
+    CAPABILITY = "capability"
+    ANNOUNCEMENT = "announcement"
+    BID = "bid"
+    LEASE = "lease"
+    LEASE_RETURN = "lease_return"
+    STATUS = "status"
+    JOB_STATUS = "job_status"
+    BLOCK = "block"
+    GIVE_RECEIPT = "give_receipt"
+    RECEIPT = "receipt"
+    PING = "ping"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One method of one path. `{cid}` as last segment stands for a CID. `body` is the largest body, 0 for none."""
+
+    method: str
+    path: str
+    action: Action
+    who: str
+    rt: str
+    takes: int | None = None
+    gives: int | None = None
+    body: int = 0
+    observable: bool = False
+
+
+ANYONE: Final = "anyone"
+SIGNED: Final = "anyone, signed by its author"
+
+CORE: Final = "/.well-known/core"
+PING: Final = "/icn/ping"
+CAPABILITY: Final = "/icn/cap"
+JOBS: Final = "/icn/jobs"
+BIDS: Final = "/icn/bids"
+LEASES: Final = "/icn/leases"
+LEASE_RETURNS: Final = "/icn/leases/return"
+STATUS: Final = "/icn/status"
+RECEIPTS: Final = "/icn/receipts"
+JOB: Final = "/icn/jobs/{cid}"
+BLOCK: Final = "/icn/blocks/{cid}"
+RECEIPT: Final = "/icn/receipts/{cid}"
+
+
+def _posts(path: str, action: Action, rt: str, body: int, gives: int | None = None) -> Row:
+    return Row("POST", path, action, SIGNED, rt, takes=COSE_SIGN1, gives=gives, body=body)
+
+
+TABLE: Final[tuple[Row, ...]] = (
+    Row("GET", CORE, Action.CORE, ANYONE, "", gives=LINK_FORMAT),
+    Row("GET", PING, Action.PING, ANYONE, "icn.ping"),
+    Row("GET", CAPABILITY, Action.OWN_CAPABILITY, ANYONE, "icn.cap", gives=COSE_SIGN1),
+    _posts(CAPABILITY, Action.CAPABILITY, "icn.cap", limits.CAPABILITY_BYTES, COSE_SIGN1),
+    _posts(JOBS, Action.ANNOUNCEMENT, "icn.jobs", limits.ANNOUNCEMENT_BYTES),
+    Row("GET", JOB, Action.JOB_STATUS, ANYONE, "icn.job", gives=CBOR, observable=True),
+    _posts(BIDS, Action.BID, "icn.bids", limits.BID_BYTES),
+    _posts(LEASES, Action.LEASE, "icn.leases", limits.LEASE_BYTES),
+    _posts(LEASE_RETURNS, Action.LEASE_RETURN, "icn.leases.return", limits.LEASE_BYTES),
+    _posts(STATUS, Action.STATUS, "icn.status", limits.STATUS_BYTES),
+    Row("GET", BLOCK, Action.BLOCK, ANYONE, "icn.block", gives=OCTETS),
+    _posts(RECEIPTS, Action.GIVE_RECEIPT, "icn.receipts", limits.RECEIPT_BYTES, COSE_SIGN1),
+    Row("GET", RECEIPT, Action.RECEIPT, ANYONE, "icn.receipt", gives=COSE_SIGN1),
+)
+
+_WILDCARD: Final = "{cid}"
+
+
+def _routes() -> dict[tuple[str, ...], dict[str, Row]]:
+    routes: dict[tuple[str, ...], dict[str, Row]] = {}
+    for row in TABLE:
+        routes.setdefault(tuple(row.path.strip("/").split("/")), {})[row.method] = row
+    return routes
+
+
+ROUTES: Final = _routes()
+
+
+def find(path: tuple[str, ...]) -> tuple[dict[str, Row], str | None] | None:
+    """The methods of a path and, where its last segment stands for a CID, that segment; None if nothing is there."""
+    exact = ROUTES.get(path)
+    if exact is not None:
+        return None if path and path[-1] == _WILDCARD else (exact, None)
+    methods = ROUTES.get((*path[:-1], _WILDCARD)) if path else None
+    return (methods, path[-1]) if methods is not None else None
+
+
+def links(query: tuple[str, ...] = ()) -> bytes:
+    """The table as CoRE links (RFC 6690): `rt`, `if`, `ct`, `obs`; of `query` (`rt=icn.bids`, `href=/icn/*`) all hold.
+
+    A path with a CID in it is no target; its parent is listed with its attributes instead.
+    """
+    found: dict[str, list[Row]] = {}
+    for row in TABLE:
+        if _WILDCARD not in row.path and row.path != CORE:
+            found.setdefault(row.path, []).append(row)
+    parents = {row.path.rsplit("/", 1)[0]: row for row in TABLE if _WILDCARD in row.path}
+    for path, row in parents.items():
+        found.setdefault(path, []).append(row)
+    shown = (path for path, rows in found.items() if all(_fits(path, rows, part) for part in query))
+    return ",".join(_link(path, found[path], parents.get(path)) for path in shown).encode("ascii")
+
+
+def _fits(path: str, rows: list[Row], part: str) -> bool:
+    """Whether one filter of RFC 6690 §4.1 lets a link through; an unknown attribute lets none."""
+    name, _, wanted = part.partition("=")
+    values = {"href": [path], "rt": [row.rt for row in rows], "if": [INTERFACE]}.get(name, [])
+    if wanted.endswith("*"):
+        return any(value.startswith(wanted[:-1]) for value in values)
+    return wanted in values
+
+
+def _link(path: str, rows: list[Row], child: Row | None) -> str:
+    types = dict.fromkeys(row.rt for row in rows)
+    formats = dict.fromkeys(str(f) for row in rows for f in (row.takes, row.gives) if f is not None)
+    attributes = [f'rt="{" ".join(types)}"', f'if="{INTERFACE}"']
+    if formats:
+        attributes.append(f'ct="{" ".join(formats)}"' if len(formats) > 1 else f"ct={next(iter(formats))}")
+    if any(row.observable for row in rows) or (child is not None and child.observable):
+        attributes.append("obs")
+    return f"<{path}>;" + ";".join(attributes)
+
+
+def markdown() -> str:
+    """The table as it stands in the README."""
+    lines = ["| path | method | who may | takes | gives | largest body |", "| --- | --- | --- | --- | --- | --- |"]
+    for row in TABLE:
+        takes = FORMAT_NAMES[row.takes] if row.takes is not None else "–"
+        gives = FORMAT_NAMES[row.gives] if row.gives is not None else "–"
+        observe = ", observable" if row.observable else ""
+        body = str(row.body) if row.body else "none"
+        lines.append(f"| `{row.path}` | {row.method}{observe} | {row.who} | {takes} | {gives} | {body} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,155 @@
+"""Blocks by CID from whoever has them: TCP first, UDP block-wise for small ones, verified, resumed elsewhere.
+
+Each provider is tried in turn. What a provider gave before it failed is kept, and the next goes on from there. At
+the end the bytes are checked against the CID; where they don't fit and came from one provider, that one is named
+and its bytes thrown away; where they came from several, each is then asked for the whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from aiocoap import Message
+from aiocoap.numbers.codes import Code
+
+from icn_lite.mesh import table
+from icn_lite.mesh.addresses import PeerAddress
+from icn_lite.mesh.limits import BERT_EXPONENT, UDP_BLOCK_BYTES, UDP_BLOCK_EXPONENT
+from icn_lite.mesh.requests import Call, Requester, Transport, block_bytes
+from icn_lite.model.cid import Cid
+from icn_lite.model.errors import PeerError, PeerRefused
+
+MAX_PROVIDERS: Final = 8  # asked in turn before giving up
+
+
+@dataclass(slots=True)
+class _Partial:
+    """What has arrived, and from whom."""
+
+    data: bytearray = field(default_factory=bytearray)
+    sources: set[PeerAddress] = field(default_factory=set)
+
+    def clear(self) -> None:
+        self.data.clear()
+        self.sources.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A block that is wanted: its CID, how large it may be, and until when (loop time)."""
+
+    cid: Cid
+    max_bytes: int
+    until_s: float
+
+
+class Fetcher:
+    """Fetches blocks through a requester."""
+
+    def __init__(self, requester: Requester) -> None:
+        self._requester = requester
+        self._limits = requester.limits
+        self._loop = asyncio.get_running_loop()
+        self._without_tcp: dict[PeerAddress, float] = {}
+
+    async def fetch(self, providers: Sequence[PeerAddress], wanted: Wanted) -> bytes:
+        """The bytes that `wanted.cid` names; raises the last provider's error if none has them."""
+        if not providers:
+            raise PeerError(f"nobody is known who has block {wanted.cid}")
+        partial = _Partial()
+        fault = PeerError(f"no provider gave block {wanted.cid}")
+        suspects: list[PeerAddress] = []
+        for provider in providers[:MAX_PROVIDERS]:
+            try:
+                return await self._whole(provider, wanted, partial)
+            except _MixedError:
+                suspects.append(provider)
+            except PeerError as error:
+                fault = error
+        for provider in suspects:  # each alone, now that the mixture did not fit
+            partial.clear()
+            try:
+                return await self._whole(provider, wanted, partial)
+            except PeerError as error:
+                fault = error
+        raise fault
+
+    async def _whole(self, provider: PeerAddress, wanted: Wanted, partial: _Partial) -> bytes:
+        """Go on with a provider until the block is whole, then check it."""
+        await self._pull(provider, wanted, partial)
+        data = bytes(partial.data)
+        if hashlib.sha256(data).digest() == wanted.cid.digest:
+            return data
+        sources = len(partial.sources)
+        partial.clear()
+        if sources > 1:
+            raise _MixedError(f"the pieces of block {wanted.cid} from {sources} peers don't fit together")
+        raise PeerError(
+            f"{provider} gave {len(data)} bytes that are not block {wanted.cid}",
+            hint="that peer is broken or lies; the bytes were thrown away",
+        )
+
+    async def _pull(self, provider: PeerAddress, wanted: Wanted, partial: _Partial) -> None:
+        small = wanted.max_bytes <= UDP_BLOCK_BYTES
+        if small or self._without_tcp.get(provider, 0.0) > self._loop.time():
+            await self._pieces(provider, "udp", wanted, partial)
+            return
+        try:
+            await self._pieces(provider, "tcp", wanted, partial)
+        except PeerRefused:
+            raise
+        except PeerError:
+            if self._loop.time() >= wanted.until_s:
+                raise
+            if not partial.data:
+                self._remember_without_tcp(provider)
+            await self._pieces(provider, "udp", wanted, partial)
+
+    def _remember_without_tcp(self, provider: PeerAddress) -> None:
+        if len(self._without_tcp) >= self._limits.peers_tracked:
+            self._without_tcp.clear()
+        self._without_tcp[provider] = self._loop.time() + self._limits.tcp_retry_ms / 1000
+
+    async def _pieces(self, provider: PeerAddress, transport: Transport, wanted: Wanted, partial: _Partial) -> None:
+        """Ask for piece after piece from where `partial` ends."""
+        requester = self._requester
+        call = Call("GET", table.BLOCK.replace("{cid}", str(wanted.cid)))
+        exponent = BERT_EXPONENT if transport == "tcp" else UDP_BLOCK_EXPONENT
+        limit = wanted.max_bytes if transport == "tcp" else min(wanted.max_bytes, self._limits.udp_fetch_bytes)
+        del partial.data[len(partial.data) // UDP_BLOCK_BYTES * UDP_BLOCK_BYTES :]
+        remote = None
+        while True:
+            request = requester.message(provider, transport, call)
+            if remote is not None:
+                request.remote = remote  # the connection, or the address, that the piece before came from
+            request.opt.block2 = (len(partial.data) // block_bytes(exponent), False, exponent)
+            answer = requester.checked(provider, await requester.exchange(provider, request, wanted.until_s))
+            remote = answer.remote
+            partial.sources.add(provider)
+            exponent = min(exponent, self._add(provider, answer, partial.data, limit))
+            if answer.opt.block2 is None or not answer.opt.block2.more:
+                return
+
+    def _add(self, provider: PeerAddress, answer: Message, data: bytearray, limit: int) -> int:
+        """Append a piece; returns its exponent."""
+        if answer.code is not Code.CONTENT:
+            raise PeerError(f"{provider} answered {answer.code.dotted} where a block was asked for")
+        announced = answer.opt.size2
+        if announced is not None and announced > limit:
+            raise PeerError(f"{provider} has {announced} bytes where at most {limit} are taken")
+        if answer.opt.block2 is None:
+            if data or len(answer.payload) > limit:
+                raise PeerError(f"{provider} answered with another block than the one asked for")
+            data += answer.payload
+            return BERT_EXPONENT
+        if answer.payload or answer.opt.block2.block_number:
+            self._requester.append(provider, data, answer, limit)
+        return int(answer.opt.block2.size_exponent)
+
+
+class _MixedError(Exception):
+    """Pieces of several providers that don't make the block."""

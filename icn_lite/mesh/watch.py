@@ -1,0 +1,85 @@
+"""Watching a job's status from afar (Observe, RFC 7641): a doorbell with a watchdog.
+
+An observation goes silent when the peer restarts, and its notifications may be lost. So it is renewed every
+`watchdog_ms`; what is yielded are the representations that differ from the one before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Final
+
+from aiocoap import Message, error
+
+from icn_lite.mesh import table
+from icn_lite.mesh.addresses import PeerAddress
+from icn_lite.mesh.requests import Call, Requester
+from icn_lite.model.cid import Cid
+from icn_lite.model.errors import PeerError
+
+REGISTER_MS: Final = 10_000
+
+
+async def watch(requester: Requester, peer: PeerAddress, job: Cid) -> AsyncIterator[bytes]:
+    """Yield the status of `job` at `peer` now and whenever it is found changed."""
+    call = Call("GET", table.JOB.replace("{cid}", str(job)))
+    last: bytes | None = None
+    while True:
+        registration = _Registration(requester, peer, call)
+        try:
+            async for status in registration.rings():
+                if status != last:
+                    last = status
+                    yield status
+        finally:
+            registration.end()
+
+
+class _Registration:
+    """One registration: its first answer and the notifications after it, until the watchdog ends it."""
+
+    def __init__(self, requester: Requester, peer: PeerAddress, call: Call) -> None:
+        self._requester = requester
+        self._peer = peer
+        self._loop = asyncio.get_running_loop()
+        message = requester.message(peer, "udp", call)
+        message.opt.observe = 0
+        self._request = requester.context.request(message, handle_blockwise=False)
+
+    async def rings(self) -> AsyncIterator[bytes]:
+        """The representations until `watchdog_ms` are over; raises `PeerError` if the peer is lost or refuses."""
+        watchdog_s = self._requester.limits.watchdog_ms / 1000
+        until_s = self._loop.time() + watchdog_s
+        notifications = aiter(self._request.observation)  # before the answer, so that none is missed
+        first = await self._next(self._request.response, min(until_s, self._loop.time() + REGISTER_MS / 1000))
+        if first is None:
+            raise PeerError(f"no answer from {self._peer} about the job in time", hint="is the node running there?")
+        yield bytes(self._requester.checked(self._peer, first).payload)
+        if first.opt.observe is None:  # it has too many observers: come again, but not at once
+            await asyncio.sleep(watchdog_s)
+            return
+        while True:
+            ring = await self._next(anext(notifications), until_s)
+            if ring is None:
+                return
+            yield bytes(self._requester.checked(self._peer, ring).payload)
+
+    async def _next(self, coming: object, until_s: float) -> Message | None:
+        """The next message, or None when the time is over or the server ended the observation."""
+        try:
+            async with asyncio.timeout_at(until_s):
+                return await coming  # type: ignore[misc]
+        except (TimeoutError, StopAsyncIteration):
+            return None
+        except error.Error as fault:
+            raise PeerError(f"{self._peer} can't be watched: {fault}", hint="is the node running there?") from fault
+
+    def end(self) -> None:
+        """Lose interest; the next notification is answered with a reset, which ends it at the server."""
+        if not self._request.response.done():
+            self._request.response.cancel()
+        if not self._request.observation.cancelled:
+            with contextlib.suppress(error.Error):
+                self._request.observation.cancel()
