@@ -1,0 +1,79 @@
+"""Runs a sensor's command so that it can neither block nor flood: a deadline, a byte bound, and its whole group killed.
+
+`termux-battery-status` starts helpers of its own and can hang for ever after some ten calls; killing only the process
+that was started would leave them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from typing import Final
+
+# A battery status has some 500 bytes; who prints more than this is no sensor.
+MAX_OUTPUT_BYTES: Final = 64 * 1024
+# A killed process is gone within milliseconds; one in an uninterruptible wait is left to init.
+REAP_S: Final = 1.0
+
+
+class CommandFailed(Exception):
+    """Why a command gave no usable output, in words."""
+
+
+def run_command(argv: Sequence[str], deadline_ms: int) -> bytes:
+    """Standard output of `argv`, at most `MAX_OUTPUT_BYTES`, within `deadline_ms`. Raises `CommandFailed`."""
+    try:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise CommandFailed(f"{argv[0]}: {error.strerror or error}") from error
+    try:
+        output = _drain(process, argv[0], time.monotonic() + deadline_ms / 1000)
+    finally:
+        _end(process)
+    if process.returncode:
+        raise CommandFailed(f"{argv[0]} ended with {process.returncode}")
+    return output
+
+
+def _drain(process: subprocess.Popen[bytes], name: str, deadline: float) -> bytes:
+    """Read to the end of the pipe, which comes when the last of the group has closed it, and wait for the process."""
+    assert process.stdout is not None
+    handle = process.stdout.fileno()
+    output = bytearray()
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select([handle], [], [], left)[0]:
+            raise CommandFailed(f"{name} gave no answer in time and was killed")
+        chunk = os.read(handle, MAX_OUTPUT_BYTES)
+        if not chunk:
+            break
+        output += chunk
+        if len(output) > MAX_OUTPUT_BYTES:
+            raise CommandFailed(f"{name} printed more than {MAX_OUTPUT_BYTES} bytes and was killed")
+    try:
+        process.wait(max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired as error:
+        raise CommandFailed(f"{name} did not end in time and was killed") from error
+    return bytes(output)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Leave nothing behind: pipe closed, group killed, process reaped."""
+    assert process.stdout is not None
+    process.stdout.close()
+    # the group outlives its leader while a helper runs; its number cannot be taken by another before then
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(REAP_S)

@@ -1,0 +1,157 @@
+"""Batteries and chargers from Linux' `power_supply` class.
+
+Kernel documentation: `Documentation/ABI/testing/sysfs-class-power`. Several batteries are added up by their energy;
+supplies with `scope=Device` (a keyboard's) are not ours; a charger may have any name and any type but "Battery".
+A class folder that is missing or empty means that the kernel knows of no battery, which is knowledge; a folder or a
+file that is refused is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from icn_lite.device.files import FileNumber, list_folder, read_int, read_text
+from icn_lite.device.reading import Quantity, Reading, known, temperature, unknown
+
+_SOURCE: Final = "power_supply"
+_BATTERY_QUANTITIES: Final = (Quantity.BATTERY_PCT, Quantity.ON_MAINS, Quantity.BATTERY_TEMP)
+
+
+@dataclass(frozen=True, slots=True)
+class _Battery:
+    """One battery. `now` and `full` are in the same unit, µWh or µAh, or None where the files are missing."""
+
+    name: str
+    status: str
+    pct: FileNumber
+    now: int | None
+    full: int | None
+    unit: str
+    temp_dc: int | None  # tenths of a degree
+    current_ua: int | None
+    voltage_uv: int | None
+
+
+class LinuxPower:
+    """`/sys/class/power_supply` under `root`."""
+
+    name = _SOURCE
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self._folder = root / "sys/class/power_supply"
+
+    def read(self, now_ms: int) -> Sequence[Reading]:
+        """Presence, charge, mains, temperature, current and voltage."""
+        supplies, why, missing = list_folder(self._folder)
+        if why and not missing:
+            return [unknown(q, _SOURCE, why) for q in (Quantity.BATTERY_PRESENT, *_BATTERY_QUANTITIES)]
+        batteries: list[_Battery] = []
+        chargers: list[FileNumber] = []
+        refused = ""
+        for supply in supplies:
+            kind = read_text(supply / "type")
+            if kind.text is None:
+                refused = f"{supply.name}/{kind.why}"
+            elif read_text(supply / "scope").text == "Device":
+                continue
+            elif kind.text != "Battery":
+                chargers.append(read_int(supply / "online"))
+            elif read_int(supply / "present").value != 0:  # 0: an empty bay; many phones have no such file
+                batteries.append(_read_battery(supply))
+        if not batteries:
+            if refused:  # the supply that hides may be the battery
+                return [unknown(q, _SOURCE, refused) for q in (Quantity.BATTERY_PRESENT, *_BATTERY_QUANTITIES)]
+            return [known(Quantity.BATTERY_PRESENT, 0, _SOURCE)]
+        return [known(Quantity.BATTERY_PRESENT, 1, _SOURCE), *_readings(batteries, chargers)]
+
+
+def _read_battery(supply: Path) -> _Battery:
+    energy = [read_int(supply / name).value for name in ("energy_now", "energy_full")]
+    charge = [read_int(supply / name).value for name in ("charge_now", "charge_full")]
+    use_energy = None not in energy
+    now, full = energy if use_energy else charge
+    return _Battery(
+        name=supply.name,
+        status=read_text(supply / "status").text or "Unknown",
+        pct=read_int(supply / "capacity"),
+        now=now,
+        full=full,
+        unit="energy" if use_energy else "charge",
+        temp_dc=read_int(supply / "temp").value,
+        current_ua=read_int(supply / "current_now").value,
+        voltage_uv=read_int(supply / "voltage_now").value,
+    )
+
+
+def _readings(batteries: Sequence[_Battery], chargers: Sequence[FileNumber]) -> list[Reading]:
+    mains = _mains(batteries, chargers)
+    charging = any(battery.status == "Charging" for battery in batteries) or mains.value == 1
+    readings = [mains, _charge(batteries, charging), _hottest(batteries)]
+    if len(batteries) == 1:  # of several, no single current or voltage would mean anything
+        current, voltage = batteries[0].current_ua, batteries[0].voltage_uv
+        if current is not None:
+            readings.append(known(Quantity.BATTERY_CURRENT, current, _SOURCE))
+        if voltage is not None:
+            readings.append(known(Quantity.BATTERY_VOLTAGE, voltage, _SOURCE))
+    return readings
+
+
+def _mains(batteries: Sequence[_Battery], chargers: Sequence[FileNumber]) -> Reading:
+    """One of five things: a battery gives, a charger is online, a battery takes, no charger is, nobody knows."""
+    statuses = {battery.status for battery in batteries}
+    if "Discharging" in statuses:  # with a charger online too: it cannot keep up
+        return known(Quantity.ON_MAINS, 0, _SOURCE)
+    if any((charger.value or 0) > 0 for charger in chargers):  # USB chargers give 2 for "programmable"
+        return known(Quantity.ON_MAINS, 1, _SOURCE)
+    if "Charging" in statuses:
+        return known(Quantity.ON_MAINS, 1, _SOURCE)
+    if chargers and all(charger.value == 0 for charger in chargers):
+        return known(Quantity.ON_MAINS, 0, _SOURCE)
+    if not chargers and statuses and statuses <= {"Full", "Not charging"}:
+        return known(Quantity.ON_MAINS, 1, _SOURCE)
+    why = next((charger.why for charger in chargers if charger.why), "no charger, and the battery's status is unknown")
+    return unknown(Quantity.ON_MAINS, _SOURCE, why)
+
+
+def _charge(batteries: Sequence[_Battery], charging: bool) -> Reading:
+    for battery in batteries:
+        if battery.pct.value is None and (battery.now is None or battery.full is None):
+            return unknown(Quantity.BATTERY_PCT, _SOURCE, f"{battery.name}/{battery.pct.why}")
+    pct = _added_up(batteries)
+    if pct is None:  # the smallest: of two batteries without energies nobody knows the larger
+        pct = min(battery.pct.value for battery in batteries if battery.pct.value is not None)
+    if not 0 <= pct <= 100:
+        return unknown(Quantity.BATTERY_PCT, _SOURCE, f"{pct} % is absurd")
+    if pct == 0 and charging:
+        return unknown(Quantity.BATTERY_PCT, _SOURCE, "0 % while charging is absurd")
+    return known(Quantity.BATTERY_PCT, pct, _SOURCE)
+
+
+def _added_up(batteries: Sequence[_Battery]) -> int | None:
+    """All batteries as one, in whole percent rounded down; None where they can't be added."""
+    if len(batteries) == 1 and batteries[0].pct.value is not None:
+        return batteries[0].pct.value
+    now = _total(battery.now for battery in batteries)
+    full = _total(battery.full for battery in batteries)
+    if now is None or not full or full < 0 or len({battery.unit for battery in batteries}) != 1:
+        return None
+    return min(100, 100 * now // full)  # a new battery may hold more than its design
+
+
+def _total(values: Iterable[int | None]) -> int | None:
+    total = 0
+    for value in values:
+        if value is None:
+            return None
+        total += value
+    return total
+
+
+def _hottest(batteries: Sequence[_Battery]) -> Reading:
+    temps = [battery.temp_dc * 100 for battery in batteries if battery.temp_dc is not None]
+    if not temps:
+        return unknown(Quantity.BATTERY_TEMP, _SOURCE, "the battery has no thermometer")
+    return temperature(Quantity.BATTERY_TEMP, max(temps), _SOURCE)
