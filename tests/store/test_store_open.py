@@ -12,6 +12,7 @@ from store_samples import PYTHON, child_environment, run_of, signer_of
 
 from icn_lite.model.errors import HomeInUse, StoreError
 from icn_lite.store import schema
+from icn_lite.store.database import PAGE_BYTES
 from icn_lite.store.db import Store
 
 HOLDER = """
@@ -32,6 +33,7 @@ def test_a_new_home_is_private_and_empty(tmp_path: Path) -> None:
         assert store.blocks.count == store.receipts.count() == store.jobs.count() == 0
         assert store.ledger.accounts() == ()
         assert store.ledger.sum() == 0
+        assert store._db.number("PRAGMA page_size") == PAGE_BYTES
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
     assert (home / "lock").read_text() == ""
     assert not (home / "node.db-wal").exists()
@@ -157,7 +159,7 @@ def test_damage_is_found_after_an_unclean_end(tmp_path: Path) -> None:
         page = store._db.number("SELECT rootpage FROM sqlite_master WHERE name = 'accounts'")
     path = tmp_path / "node.db"
     damaged = bytearray(path.read_bytes())
-    pointers = (page - 1) * 4096 + 8
+    pointers = (page - 1) * PAGE_BYTES + 8
     damaged[pointers : pointers + 2] = damaged[pointers + 2 : pointers + 4]  # two rows in one place
     path.write_bytes(damaged)
     (tmp_path / "lock").write_text("pid=1\nsince=1970-01-01T00:00:00Z\n")
