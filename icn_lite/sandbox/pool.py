@@ -1,20 +1,18 @@
 """The pool: at most so many runs at once, each in a process of its own that is gone afterwards.
 
-A run's way: wait for a place, have the zygote fork a child around one end of a socket pair, send the request, answer
-its host calls, take its outcome, kill it, have it reaped, give the place back. Whatever ends the child earlier
-(deadline, signal, memory, cancellation) ends the conversation, and the wait status says why: the run has failed, the
-pool and the node go on.
+A run's way: wait for a place, take a child, send the request, answer its host calls, take its outcome and hand it to
+the caller, put the child away, give the place back. Whatever ends the child earlier (deadline, signal, memory,
+cancellation) ends the conversation, and the wait status says why: the run has failed, the pool and the node go on.
 
-Each run is a task of the pool. The caller waits for it behind a shield, so that a cancelled caller kills its child
-and never leaves an exchange with the zygote half done. Deadlines count the time in which the run was allowed to run:
-`suspend` (SIGSTOP) stops the clock, `resume` starts it again.
+Each run is a task of the pool, and its caller waits for a future: a cancelled caller kills its child and never leaves
+an exchange with the zygote half done. Deadlines count the time in which the run was allowed to run: `suspend`
+(SIGSTOP) stops the clock, `resume` starts it again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 import time
 from dataclasses import dataclass
 from types import TracebackType
@@ -22,17 +20,18 @@ from typing import Final, Self
 
 from icn_lite.model import cbor
 from icn_lite.model.errors import FailureReason, HostAbiError, IcnLiteError, UsageError
-from icn_lite.sandbox import child, wire
+from icn_lite.sandbox import child as protocol
+from icn_lite.sandbox import wire
+from icn_lite.sandbox.children import Child, Children
+from icn_lite.sandbox.conversation import FrameReader
 from icn_lite.sandbox.entry import Entry, plan_entry
-from icn_lite.sandbox.forkserver import ChildProcess, Ending, SandboxError, Zygote, ZygoteGone
+from icn_lite.sandbox.forkserver import Ending, SandboxError
 from icn_lite.sandbox.host import BUILT_IN, HostAnswer, HostCall, HostPort, answer_built_in
 from icn_lite.sandbox.outcome import RunOutcome, RunRequest
 
 MAX_WORKERS: Final = 64  # far above the cores of any device this is for
 MAX_QUEUE: Final = 4096
-READ_BYTES: Final = 1 << 16
-HEADER_BYTES: Final = 4
-ZYGOTE_TRIES: Final = 2  # a zygote killed between two runs is replaced once; twice in a row is a device's refusal
+CLOSE_STEP_S: Final = 1.0  # while closing, children that were just forked are looked for this often
 
 _SIGNALS: Final = {
     signal.SIGKILL: (FailureReason.CRASH_OR_PANIC, "killed from outside, as the kernel does when memory runs out"),
@@ -44,15 +43,18 @@ _SIGNALS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class PoolConfig:
-    """`workers` runs at once, `queue` more may wait."""
+    """`workers` runs at once, `queue` more may wait; `spares` children are forked ahead (0 where processes are few)."""
 
     workers: int = 2
     engine: str = "wasm3"
     queue: int = 64
+    spares: int = 1
 
     def __post_init__(self) -> None:
         if not 1 <= self.workers <= MAX_WORKERS or not 0 <= self.queue <= MAX_QUEUE:
             raise UsageError(f"expected 1 to {MAX_WORKERS} workers and a queue of at most {MAX_QUEUE}")
+        if not 0 <= self.spares <= self.workers:
+            raise UsageError(f"expected at most as many spares as workers, found {self.spares}")
 
 
 class _Run:
@@ -61,7 +63,8 @@ class _Run:
     def __init__(self, request: RunRequest, entry: Entry) -> None:
         self.request = request
         self.entry = entry
-        self.child: ChildProcess | None = None
+        self.done: asyncio.Future[RunOutcome] = asyncio.get_running_loop().create_future()
+        self.child: Child | None = None
         self.aborted = False
         self.timed_out = False
         self._left_s = request.timeout_ms / 1000
@@ -89,8 +92,17 @@ class _Run:
         self.kill()
 
     def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+
+    def signal(self, number: signal.Signals) -> None:
         if self.child is not None:
-            self.child.signal(signal.SIGKILL)
+            self.child.process.signal(number)
+
+    def finish(self, outcome: RunOutcome) -> None:
+        """Hand it to the caller; the child is put away after that."""
+        self.stop_clock()
+        if not self.done.done():
+            self.done.set_result(outcome)
 
 
 class Pool:
@@ -99,17 +111,17 @@ class Pool:
     def __init__(self, config: PoolConfig | None = None, host: HostPort | None = None) -> None:
         self.config = config or PoolConfig()
         self._host = host
-        self._zygote: Zygote | None = None
-        self._starting = asyncio.Lock()
+        self._children = Children(self.config.engine, self.config.spares)
         self._places = asyncio.Semaphore(self.config.workers)
         self._go = asyncio.Event()
         self._go.set()
         self._runs: set[_Run] = set()
-        self._tasks: set[asyncio.Task[RunOutcome]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._accepted = 0
         self._closed = False
 
     async def __aenter__(self) -> Self:
-        await self._ready_zygote()
+        await self._children.start()
         return self
 
     async def __aexit__(
@@ -118,17 +130,27 @@ class Pool:
         await self.close()
 
     @property
-    def waiting(self) -> int:
-        """Runs that are accepted and not finished."""
-        return len(self._tasks)
+    def accepted(self) -> int:
+        """Runs that somebody waits for, running or not."""
+        return self._accepted
 
     @property
     def zygote_pid(self) -> int | None:
-        return self._zygote.pid if self._zygote is not None and self._zygote.alive else None
+        return self._children.zygote_pid
 
     @property
     def child_pids(self) -> list[int]:
-        return [run.child.pid for run in self._runs if run.child is not None]
+        """Children that run a guest now."""
+        return [run.child.process.pid for run in self._runs if run.child is not None]
+
+    @property
+    def spare_pids(self) -> list[int]:
+        """Children that wait for one."""
+        return self._children.spare_pids
+
+    @property
+    def suspended(self) -> bool:
+        return not self._go.is_set()
 
     async def run(self, request: RunRequest) -> RunOutcome:
         """Run to the end; `UsageError` for a request that can't be run, `SandboxError` when the sandbox can't work.
@@ -138,38 +160,35 @@ class Pool:
         if self._closed:
             raise SandboxError("the pool is closed")
         entry = plan_entry(request)
-        if len(self._tasks) >= self.config.workers + self.config.queue:
-            raise SandboxError(f"{len(self._tasks)} runs are waiting already", hint="try again later")
+        if self._accepted >= self.config.workers + self.config.queue:
+            raise SandboxError(f"{self._accepted} runs are waiting already", hint="try again later")
         run = _Run(request, entry)
         task = asyncio.get_running_loop().create_task(self._perform(run), name="sandbox run")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        self._accepted += 1
         try:
-            return await asyncio.shield(task)
+            return await asyncio.shield(run.done)
         except asyncio.CancelledError:
+            run.done.add_done_callback(_retrieve)
             run.abort()
-            task.add_done_callback(_retrieve)
             raise
+        finally:
+            self._accepted -= 1
 
     def suspend(self) -> None:
         """Stop every run where it stands and start no other; their clocks stand still."""
         self._go.clear()
         for run in self._runs:
             run.stop_clock()
-            if run.child is not None:
-                run.child.signal(signal.SIGSTOP)
+            run.signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let the runs go on."""
         for run in self._runs:
-            if run.child is not None:
-                run.child.signal(signal.SIGCONT)
+            run.signal(signal.SIGCONT)
             run.start_clock()
         self._go.set()
-
-    @property
-    def suspended(self) -> bool:
-        return not self._go.is_set()
 
     async def close(self) -> None:
         """Kill what runs, wait until every child is reaped, end the zygote."""
@@ -178,70 +197,69 @@ class Pool:
         while self._tasks:
             for run in self._runs:
                 run.abort()
-            await asyncio.wait(self._tasks, timeout=1.0)
-        if self._zygote is not None:
-            self._zygote.close()
-            self._zygote = None
+            await asyncio.wait(self._tasks, timeout=CLOSE_STEP_S)
+        await self._children.close()
 
-    async def _perform(self, run: _Run) -> RunOutcome:
-        async with self._places:
-            await self._go.wait()
-            if run.aborted or self._closed:
-                return self._failed(run, 0, FailureReason.CRASH_OR_PANIC, "cancelled before it began")
-            self._runs.add(run)
-            try:
-                return await self._in_child(run)
-            finally:
-                run.stop_clock()
-                self._runs.discard(run)
+    async def _perform(self, run: _Run) -> None:
+        try:
+            async with self._places:
+                await self._go.wait()
+                if run.aborted or self._closed:
+                    run.finish(self._failed(run, 0, FailureReason.CRASH_OR_PANIC, "cancelled before it began"))
+                    return
+                await self._in_child(run)
+        except asyncio.CancelledError:  # the event loop is being shut down
+            run.done.cancel()
+            raise
+        except Exception as error:  # noqa: BLE001 - not swallowed: the caller gets it
+            if not run.done.done():
+                run.done.set_exception(error)
 
-    async def _in_child(self, run: _Run) -> RunOutcome:
-        ours, theirs = socket.socketpair()
-        with ours:
-            with theirs:
-                keeper, process = await self._fork(theirs)
-            started = time.monotonic()
-            run.child = process
+    async def _in_child(self, run: _Run) -> None:
+        run.child = await self._children.take()
+        started = time.monotonic()
+        outcome: RunOutcome | None = None
+        fault = ""
+        try:
             self._begin(run)
-            outcome: RunOutcome | None = None
-            fault = ""
-            try:
-                outcome = await self._converse(run, ours, started)
-            except wire.ProtocolError as error:
-                fault = str(error)
-            finally:
-                # It ends by itself, but a child that was taken over might not; it isn't reaped, so the number is its.
-                process.signal(signal.SIGKILL)
-                ending = await _ending(keeper, process)
-        if outcome is not None:
-            return outcome
-        return self._explain(run, ending, fault, _ms_since(started))
+            outcome = await self._converse(run, run.child, started)
+            if outcome is not None:
+                run.finish(outcome)
+        except wire.ProtocolError as error:
+            fault = str(error)
+        finally:
+            wall_ms = _ms_since(started)
+            run.stop_clock()
+            self._runs.discard(run)
+            ending = await self._children.put_away(run.child)
+        if outcome is None:
+            run.finish(self._explain(run, ending, fault, wall_ms))
 
     def _begin(self, run: _Run) -> None:
-        """What may have happened while the child was forked."""
-        if self.suspended and run.child is not None:
-            run.child.signal(signal.SIGSTOP)
+        """Start the clock, and make good what happened while the child was taken."""
+        self._runs.add(run)
+        if self.suspended:
+            run.signal(signal.SIGSTOP)
         else:
             run.start_clock()
         if run.aborted or self._closed:
             run.kill()
 
-    async def _converse(self, run: _Run, ours: socket.socket, started: float) -> RunOutcome | None:
+    async def _converse(self, run: _Run, child: Child, started: float) -> RunOutcome | None:
         """Send the request, answer calls, return the outcome; None when the child ended without one."""
         loop = asyncio.get_running_loop()
-        ours.setblocking(False)
-        reader = _FrameReader(ours, wire.answer_limit(run.request))
+        reader = FrameReader(child.socket, wire.answer_limit(run.request))
         try:
-            await loop.sock_sendall(ours, wire.encode_request(run.request, run.entry, self._host))
+            await loop.sock_sendall(child.socket, wire.encode_request(run.request, run.entry, self._host))
             while True:
                 body = await reader.next()
                 if body is None:
                     return None
                 fields = wire.decode_answer(body)
-                if fields[0] == child.DONE:
+                if fields[0] == protocol.DONE:
                     timing = wire.Timing(self.config.engine, _ms_since(started))
                     return wire.read_done(fields, run.request, run.entry, timing)
-                await loop.sock_sendall(ours, await self._answer(run, fields))
+                await loop.sock_sendall(child.socket, await self._answer(run, fields))
         except ConnectionError:
             return None
 
@@ -260,23 +278,6 @@ class Pool:
             return answer_built_in(call)
         return HostAnswer.refused(HostAbiError.NOT_SUPPORTED)
 
-    async def _fork(self, theirs: socket.socket) -> tuple[Zygote, ChildProcess]:
-        for _ in range(ZYGOTE_TRIES):
-            keeper = await self._ready_zygote()
-            try:
-                return keeper, await keeper.fork(theirs.fileno())
-            except ZygoteGone:
-                continue
-        raise SandboxError("the sandbox's process keeps ending", hint="is the device out of memory or processes?")
-
-    async def _ready_zygote(self) -> Zygote:
-        async with self._starting:
-            if self._zygote is None or not self._zygote.alive:
-                fresh = Zygote(self.config.engine)
-                await fresh.start()
-                self._zygote = fresh
-            return self._zygote
-
     def _explain(self, run: _Run, ending: Ending | None, fault: str, wall_ms: int) -> RunOutcome:
         """Why there is no outcome."""
         if fault:
@@ -293,7 +294,7 @@ class Pool:
                 signal.Signals(ending.signal), (FailureReason.CRASH_OR_PANIC, f"crashed by signal {ending.signal}")
             )
             return self._failed(run, wall_ms, reason, detail)
-        if ending.exit_code == child.EXIT_OUT_OF_MEMORY:
+        if ending.exit_code == protocol.EXIT_OUT_OF_MEMORY:
             return self._failed(run, wall_ms, FailureReason.OUT_OF_MEMORY, "the child ran out of memory")
         detail = f"the child ended with status {ending.exit_code} and no answer"
         return self._failed(run, wall_ms, FailureReason.CRASH_OR_PANIC, detail)
@@ -309,48 +310,10 @@ class Pool:
         )
 
 
-class _FrameReader:
-    """Frames from a child that may say anything: never more than one limit's worth is held."""
-
-    def __init__(self, sock: socket.socket, limit: int) -> None:
-        self._sock = sock
-        self._limit = limit
-        self._buffer = bytearray()
-
-    async def next(self) -> bytes | None:
-        """The next frame's body; None when the child ended between frames or within one."""
-        if not await self._fill(HEADER_BYTES):
-            return None
-        length = int.from_bytes(self._buffer[:HEADER_BYTES], "big")
-        if length > self._limit:
-            raise wire.ProtocolError(f"a frame of {length} bytes, at most {self._limit} are allowed")
-        if not await self._fill(HEADER_BYTES + length):
-            return None
-        body = bytes(self._buffer[HEADER_BYTES : HEADER_BYTES + length])
-        del self._buffer[: HEADER_BYTES + length]
-        return body
-
-    async def _fill(self, size: int) -> bool:
-        loop = asyncio.get_running_loop()
-        while len(self._buffer) < size:
-            chunk = await loop.sock_recv(self._sock, max(READ_BYTES, min(size - len(self._buffer), 1 << 20)))
-            if not chunk:
-                return False
-            self._buffer += chunk
-        return True
-
-
-async def _ending(keeper: Zygote, process: ChildProcess) -> Ending | None:
-    try:
-        return await keeper.reap(process)
-    except ZygoteGone:
-        return None
-
-
-def _retrieve(task: asyncio.Task[RunOutcome]) -> None:
+def _retrieve(done: asyncio.Future[RunOutcome]) -> None:
     """Take the error of a run that nobody waits for any more."""
-    if not task.cancelled():
-        task.exception()
+    if not done.cancelled():
+        done.exception()
 
 
 def _ms_since(started: float) -> int:
