@@ -14,11 +14,12 @@ from aiocoap.protocol import Context
 
 from icn_lite.mesh import addresses
 from icn_lite.mesh.gate import Gate
+from icn_lite.mesh.guard import Guard
 from icn_lite.mesh.limits import DEFAULT_PORT, MeshLimits
 from icn_lite.mesh.logs import BoundedLog, bounded_logger
 from icn_lite.mesh.ports import MeshHandlers
 from icn_lite.mesh.site import Site
-from icn_lite.mesh.transports import Guard, attach
+from icn_lite.mesh.transports import attach
 from icn_lite.model.cid import Cid
 from icn_lite.model.errors import PeerError, UsageError
 

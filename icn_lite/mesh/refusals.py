@@ -31,6 +31,7 @@ CODES: Final[tuple[tuple[type[errors.IcnLiteError], Code], ...]] = (
     (errors.PeerError, Code.BAD_GATEWAY),
     (errors.IcnLiteError, Code.INTERNAL_SERVER_ERROR),
 )
+_PRIVATE: Final = (errors.StoreError, errors.PeerError)  # they speak of this node's paths and neighbours
 RETRY_AFTER_S: Final = {errors.DiskFullError: 300, errors.DeviceRefuses: 60, errors.StoreError: 10}
 
 # The mesh's own refusals: kind, code, title.
@@ -107,6 +108,9 @@ def refusal_of(error: errors.IcnLiteError) -> Refusal:
     if code is Code.INTERNAL_SERVER_ERROR:
         return Refusal("internal", "see this node's log")  # what went wrong inside is not the peer's to read
     title = _TITLES.get(error.kind, error.kind.replace("_", " "))
+    if isinstance(error, _PRIVATE):
+        told = problem.Problem(title, kind=error.kind, code=error.code.value if error.code is not None else "")
+        return Refusal(error.kind, error.message, code=code, told=told, max_age_s=retry)
     told = problem.Problem(
         title=f"{title}: {error.reason}" if isinstance(error, errors.BidError) else title,
         detail=error.message,

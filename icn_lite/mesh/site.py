@@ -2,7 +2,7 @@
 
 In this order: known critical options (RFC 7252 §5.4.1), path, method, formats, body (Block1 through `assembly.py`),
 action (`resources.py`), answer (Block2, RFC 7959 §2.4). Every refusal is counted by its kind and answered with
-problem details. Rates were checked before, where messages come in (`transports.py`).
+problem details. Rates were checked before, where messages come in (`udp.py`, `tcp.py`).
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from aiocoap.pipe import Pipe
 from icn_lite.mesh import table
 from icn_lite.mesh.assembly import Assemblies, Block
 from icn_lite.mesh.gate import peer_key
+from icn_lite.mesh.guard import remote_of
 from icn_lite.mesh.limits import BERT_EXPONENT, BERT_UNIT_BYTES, UDP_BLOCK_BYTES, MeshLimits
 from icn_lite.mesh.observers import Observer, Observers
 from icn_lite.mesh.ports import MeshHandlers
 from icn_lite.mesh.refusals import Refusal, overload, refusal_of, too_large
 from icn_lite.mesh.resources import Answer, Asked, Resources
 from icn_lite.mesh.served import Served
-from icn_lite.mesh.transports import remote_of
 from icn_lite.model.cid import Cid
 from icn_lite.model.errors import DocumentError, IcnLiteError
 

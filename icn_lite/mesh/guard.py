@@ -1,0 +1,48 @@
+"""What both transports share: whose message this is, whether it is let in, where refusals are counted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiocoap.interfaces import EndpointAddress
+from aiocoap.transports.tcp import TcpConnection
+from aiocoap.transports.udp6 import UDP6EndpointAddress
+
+from icn_lite.mesh.gate import Gate, peer_key
+from icn_lite.mesh.limits import DEFAULT_PORT, MeshLimits
+from icn_lite.mesh.ports import Remote
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What both transports share: bounds, rates, and where refusals are counted."""
+
+    limits: MeshLimits
+    gate: Gate
+    refused: Callable[[str], None]
+    loop: asyncio.AbstractEventLoop
+
+    def admit(self, address: EndpointAddress) -> bool:
+        """Whether a request from there is let in; counts it if not."""
+        remote = remote_of(address)
+        if self.gate.admit(peer_key(remote.host, remote.port), self.loop.time()):
+            return True
+        self.refused("rate_limited")
+        return False
+
+
+def remote_of(address: EndpointAddress) -> Remote:
+    """The host, port and transport of a peer's address."""
+    if isinstance(address, UDP6EndpointAddress):
+        return Remote(_plain(address.sockaddr[0]), address.sockaddr[1], "udp")
+    if isinstance(address, TcpConnection):
+        host, port = address._remote_hostinfo
+        return Remote(_plain(host), port or DEFAULT_PORT, "tcp")
+    raise TypeError(f"an address of neither transport: {type(address).__name__}")
+
+
+def _plain(host: str) -> str:
+    """An address without the IPv6 clothes of an IPv4 one."""
+    return host[7:] if host.startswith("::ffff:") and "." in host else host
