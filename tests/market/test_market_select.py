@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 
 import pytest
@@ -69,6 +70,28 @@ def test_the_draw_depends_on_nothing_but_offers_and_seed(offers: list[Offer], co
     assert select(reversed(offers), SelectionStrategy.RANDOM, count, seed) == chosen
     assert len({offer.bid.bidder for offer in chosen}) == len(chosen)
     assert len(chosen) == min(count, len({offer.bid.bidder for offer in offers}))
+
+
+@given(offers=some_offers(), count=st.integers(0, 25), seed=st.binary(max_size=8))
+@steady
+def test_the_draw_is_the_plain_one_over_cumulated_weights(offers: list[Offer], count: int, seed: bytes) -> None:
+    """The tree of sums finds what walking along the list finds."""
+    left = list(select(offers, SelectionStrategy.RANDOM, 0, seed))
+    by_cid = sorted(offers, key=lambda offer: offer.cid.digest)
+    for offer in by_cid:
+        if all(offer.bid.bidder != other.bid.bidder for other in left):
+            left.append(offer)
+    walked = []
+    for number in range(min(count, len(left))):
+        digest = hashlib.sha256(b"icn-lite/select/1" + number.to_bytes(4, "big") + seed).digest()
+        point = int.from_bytes(digest, "big") % sum(max(offer.score_ppm, 1) for offer in left)
+        for offer in left:
+            point -= max(offer.score_ppm, 1)
+            if point < 0:
+                break
+        walked.append(offer)
+        left.remove(offer)
+    assert select(offers, SelectionStrategy.RANDOM, count, seed) == tuple(walked)
 
 
 def test_the_draw_follows_the_scores() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
 import stat
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -85,6 +88,43 @@ def test_a_second_process_is_refused_and_a_reader_is_not(tmp_path: Path) -> None
             assert holder.wait(timeout=30) == 0
     with Store.open(tmp_path) as store:
         assert not store.after_unclean_end
+
+
+HOLDER_WITH_CHILD = """
+import os, signal, subprocess, sys
+from pathlib import Path
+from icn_lite.store.db import Store
+store = Store.open(Path(sys.argv[1]))
+child = subprocess.Popen([sys.executable, "-I", "-S", "-c", "import sys; sys.stdin.readline()"], stdin=0, stdout=2)
+print(child.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_child_that_outlives_its_node_does_not_keep_the_home(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [PYTHON, "-c", HOLDER_WITH_CHILD, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=child_environment(),
+        text=True,
+    ) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        child = int(holder.stdout.readline())
+        assert holder.wait(timeout=30) == -signal.SIGKILL
+        os.kill(child, 0)  # the child lives: it waits for its standard input
+        with Store.open(tmp_path) as store:
+            assert store.after_unclean_end
+        holder.stdin.close()  # and now it ends
+
+
+def test_another_thread_is_refused(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store, ThreadPoolExecutor(1) as other:
+        with pytest.raises(StoreError, match="thread"):
+            other.submit(store.journal.append, "machine", "key", b"event").result()
+        store.journal.append("machine", "key", b"event")
+        assert store.journal.replay("machine", "key") == [b"event"]
 
 
 def test_a_second_store_in_the_same_process_is_refused(tmp_path: Path) -> None:

@@ -118,6 +118,19 @@ def test_a_link_to_another_receipt_is_reported(store: Store) -> None:
         assert store.receipts.faults(DID) == (ChainFault(ChainFaultKind.BROKEN_LINK, DID, 2, 2, (stranger.cid,)),)
 
 
+def test_a_place_in_a_chain_is_shown_with_what_stands_beside_it(store: Store) -> None:
+    chain = chain_of(SIGNER, 6)
+    fork = receipt_of(SIGNER, ChainLink(3, chain[2].cid), shard=77)
+    with store:
+        for sealed in (*reversed(chain), fork, *chain_of(signer_of(2), 6)):
+            store.receipts.put(sealed.block)
+        expected = [chain[2].cid, chain[3].cid, fork.cid, chain[4].cid]
+        assert [row.cid for row in store.receipts.around(DID, 3)] == expected
+        assert [row.cid for row in store.receipts.around(DID, 0)] == [chain[0].cid, chain[1].cid]
+        assert [row.cid for row in store.receipts.around(DID, 6)] == [chain[5].cid]
+        assert store.receipts.around(DID, 8) == ()
+
+
 def test_executors_do_not_mix(store: Store) -> None:
     mine, other = chain_of(SIGNER, 2), chain_of(signer_of(2), 3)
     with store:
