@@ -58,7 +58,9 @@ class LinuxPower:
             elif read_text(supply / "scope").text == "Device":
                 continue
             elif kind.text != "Battery":
-                chargers.append(read_int(supply / "online"))
+                online = read_int(supply / "online")
+                if not online.missing:  # fuel gauges of phones are supplies of their own kind without it
+                    chargers.append(online)
             elif read_int(supply / "present").value != 0:  # 0: an empty bay; many phones have no such file
                 batteries.append(_read_battery(supply))
         if not batteries:

@@ -2,8 +2,8 @@
 
 The command can hang after some calls, so it runs under a deadline, at most once in `MIN_INTERVAL_MS`, and after a
 failure not again before a back-off that doubles up to `MAX_BACKOFF_MS`. Between calls the last answer is given with
-its age; the governor decides when it is too old. Keys: present, temperature (°C), percentage, plugged, status, voltage (mV),
-current (µA, sign and unit vary by device).
+its age; the governor decides when it is too old. Keys: present, temperature (°C), percentage, plugged, status,
+voltage (mV), current (µA, sign and unit vary by device).
 """
 
 from __future__ import annotations
