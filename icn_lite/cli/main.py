@@ -29,7 +29,13 @@ COMMANDS: Final = {
     "init": Row("icn_lite.cli.init", "Make this device's identity and settings."),
     "run": Row("icn_lite.cli.run", "Run a WASM module here and keep a signed receipt."),
     "check": Row("icn_lite.cli.check", "Say whether a WASM module is accepted, and why not."),
+    "status": Row("icn_lite.cli.status", "Show this node at a glance."),
+    "jobs": Row("icn_lite.cli.jobs", "List jobs that this node submitted or works on."),
+    "job": Row("icn_lite.cli.jobs", "Show a job with its receipts."),
+    "peers": Row("icn_lite.cli.peers", "List the nodes that this one knows."),
+    "receipts": Row("icn_lite.cli.receipts", "List, show, verify and export receipts."),
     "profile": Row("icn_lite.cli.profile", "List, show, detect and check device profiles."),
+    "doctor": Row("icn_lite.cli.doctor", "Check this device: key, sandbox, engines, clock, disk."),
     "completion": Row("icn_lite.cli.completion", "Print a completion script for a shell."),
 }
 
@@ -38,7 +44,7 @@ class Program(LazyGroup):
     """The program with the commands of this release."""
 
     rows = COMMANDS
-    examples = (f"{PROGRAM} --help", f"{PROGRAM} init --json")
+    examples = (f"{PROGRAM} --help", f"{PROGRAM} doctor --json")
 
 
 def _print_version(context: click.Context, parameter: click.Parameter, value: bool) -> None:

@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from icn_lite.model import cose
 from icn_lite.model.cid import Cid
 from icn_lite.model.document import Sealed
-from icn_lite.model.receipt import NO_SIGNATURE, Clock, ExecutionReceipt, Health, ReceiptStatus, sign_receipt
+from icn_lite.model.receipt import (
+    NO_SIGNATURE,
+    Clock,
+    ExecutionReceipt,
+    Health,
+    ReceiptStatus,
+    fit_call,
+    sign_receipt,
+)
 from icn_lite.sandbox.outcome import RunOutcome
 from icn_lite.store.db import Store
 from icn_lite.wasm.prepare import FUEL_SCHEDULE, METER
@@ -53,8 +61,10 @@ def store_run(store: Store, signer: cose.Signer, record: RunRecord) -> Sealed[Ex
 
 def _store_run(store: Store, signer: cose.Signer, record: RunRecord) -> Sealed[ExecutionReceipt]:
     link = store.receipts.next_link(signer.did)
-    receipt = make_receipt(signer, record, link.seq, link.prev)
+    receipt, call = fit_call(make_receipt(signer, record, link.seq, link.prev))
     sealed = sign_receipt(receipt, signer)
+    if receipt.call is not None and call is not None:
+        store.blocks.put(receipt.call, call)
     if receipt.output is not None:
         store.blocks.put(receipt.output, record.outcome.output)
     store.receipts.put_sealed(sealed)

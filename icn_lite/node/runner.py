@@ -34,6 +34,7 @@ from icn_lite.model.job import (
 from icn_lite.model.receipt import ExecutionReceipt
 from icn_lite.node.clock import Clock
 from icn_lite.node.home import Home
+from icn_lite.node.preparing import structural_limits
 from icn_lite.node.receipting import RunRecord, RunSubject, store_run
 from icn_lite.sandbox.outcome import (
     DEFAULT_FUEL,
@@ -54,6 +55,7 @@ from icn_lite.wasm.types import FuncType
 LOCK_WAIT_MS: Final = 5_000  # another `run` holds the home for one commit, some ten milliseconds on a slow card
 LOCK_POLL_MS: Final = 20
 MAX_TYPED_ARGS: Final = 8  # what a receipt holds
+MAX_RESULTS: Final = 4  # the same
 MAX_WORD_CHARS: Final = 128  # of an argument or an entry's name, as in a job
 WASI_ENTRY: Final = "_start"
 
@@ -87,15 +89,8 @@ class LocalRun:
 
 
 def profile_limits(profile: Profile) -> Limits:
-    """The structural limits of a profile: the room's defaults, with what `[wasm]` and `[guest]` say instead."""
-    known = set(Limits.__dataclass_fields__)
-    unknown = sorted(set(profile.wasm) - known)
-    if unknown:
-        raise UsageError(
-            f"profile {profile.name}: [wasm] {unknown[0]} is no structural limit",
-            hint=f"known: {', '.join(sorted(known))}",
-        )
-    return replace(DEFAULT_LIMITS, **{"memory_pages": profile.guest.memory_pages, **profile.wasm})
+    """A profile's structural limits, with its pages for guests; raises `ProfileError` for a name that is no limit."""
+    return replace(structural_limits(profile.wasm), memory_pages=profile.guest.memory_pages)
 
 
 def prepare_order(order: RunOrder) -> Prepared:
@@ -161,7 +156,18 @@ def _arguments(order: RunOrder, prepared: Prepared) -> tuple[tuple[Value, ...], 
         raise UsageError(f"expected at most {most} arguments, found {len(order.words)}", hint="pass data by --input")
     if wasi:
         return (), order.words
+    _check_results(order, prepared)
     return tuple(parse_value(word) for word in order.words), ()
+
+
+def _check_results(order: RunOrder, prepared: Prepared) -> None:
+    """A receipt holds a few results; a function that returns more is refused before it runs."""
+    for export in prepared.exports:
+        if export.name == order.invoke and export.type is not None and len(export.type.results) > MAX_RESULTS:
+            raise UsageError(
+                f"{export.name} returns {len(export.type.results)} values, a receipt holds {MAX_RESULTS}",
+                hint="return them in memory, by put_output",
+            )
 
 
 def _local_job(

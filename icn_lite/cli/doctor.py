@@ -1,0 +1,191 @@
+"""`icn-lite doctor`: what of this device works, what doesn't, and what to do about it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+import icn_lite
+from icn_lite.cli.app import App, pass_app
+from icn_lite.cli.framework import command
+from icn_lite.cli.output import Json
+from icn_lite.model.errors import IcnLiteError
+
+State: TypeAlias = Literal["ok", "warning", "wrong"]
+LIBRARIES: Final = ("pywasm3", "aiocoap", "zeroconf", "cbor2", "pynacl", "psutil", "click", "rich", "wasmtime")
+OPTIONAL: Final = frozenset({"wasmtime"})
+FREE_MB_WANTED: Final = 256  # what the store may use by default
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report."""
+
+    topic: str
+    state: State
+    text: str
+    hint: str = ""
+
+
+@command("doctor", examples=("icn-lite doctor", "icn-lite doctor --json"))
+@pass_app
+def doctor(app: App) -> int:
+    """Check this device: home, key, settings, profile, sandbox layers, engines, libraries, clock, disk.
+
+    Works without a home as well. Exits with 1 when something is wrong, with 0 when there are warnings at most.
+    """
+    findings = [finding for look in _LOOKS for finding in _guarded(app, look)]
+    wrong = any(finding.state == "wrong" for finding in findings)
+    if app.as_json:
+        listed: list[Json] = [
+            {"topic": f.topic, "state": f.state, "text": f.text, "hint": f.hint or None} for f in findings
+        ]
+        app.out.document({"ok": not wrong, "version": icn_lite.__version__, "findings": listed})
+    else:
+        for finding in findings:
+            app.out.line(f"{finding.state:<8} {finding.topic:<10} {finding.text}")
+            if finding.hint:
+                app.out.line(f"{'':<19} hint: {finding.hint}")
+    return 1 if wrong else 0
+
+
+Look: TypeAlias = Callable[[App], list[Finding]]
+
+
+def _guarded(app: App, look: Look) -> list[Finding]:
+    """A look that can't be taken is a finding as well."""
+    topic = look.__name__.removeprefix("_look_at_")
+    try:
+        return look(app)
+    except IcnLiteError as error:
+        return [Finding(topic, "wrong", error.message, error.hint)]
+
+
+def _look_at_platform(app: App) -> list[Finding]:
+    text = f"icn-lite {icn_lite.__version__}, Python {platform.python_version()}, {sys.platform} {platform.machine()}"
+    return [Finding("platform", "ok", text)]
+
+
+def _look_at_home(app: App) -> list[Finding]:
+    home = app.home
+    if not home.path.exists():
+        return [Finding("home", "warning", f"none yet at {home.path}", "run `icn-lite init`")]
+    home.check()
+    return [Finding("home", "ok", str(home.path))]
+
+
+def _look_at_key(app: App) -> list[Finding]:
+    from icn_lite.node.keys import read_key_file
+
+    if not app.home.initialised:
+        return [Finding("key", "warning", "none yet", "run `icn-lite init`")]
+    key = read_key_file(app.home.key)
+    if key.sealed is not None:
+        return [Finding("key", "ok", f"{key.did}, sealed by a passphrase")]
+    return [Finding("key", "ok", f"{key.did}, unsealed: readable by this user alone, for unattended devices")]
+
+
+def _look_at_settings(app: App) -> list[Finding]:
+    from icn_lite.node.config import ENVIRONMENT_PREFIX, OPTIONS, load_config
+
+    load_config(app.home.config, app.environ, {})
+    known = {option.variable for option in OPTIONS} | _OTHER_VARIABLES
+    strange = sorted(name for name in app.environ if name.startswith(ENVIRONMENT_PREFIX) and name not in known)
+    if strange:
+        hint = f"known are {', '.join(sorted(known))}"
+        return [Finding("settings", "warning", f"{strange[0]} is set and means nothing", hint)]
+    return [Finding("settings", "ok", f"{app.home.config}" if app.home.config.exists() else "defaults")]
+
+
+def _look_at_profile(app: App) -> list[Finding]:
+    from icn_lite.device.catalogue import detect, load_profile
+    from icn_lite.node.config import load_config
+    from icn_lite.node.runner import profile_limits
+
+    name = load_config(app.home.config, app.environ, {}).profile
+    found, why = detect() if name == "auto" else (load_profile(name), "from the settings")
+    profile_limits(found)
+    return [Finding("profile", "ok", f"{found.name}: {why}")]
+
+
+def _look_at_sandbox(app: App) -> list[Finding]:
+    from icn_lite.sandbox.layers import layers
+
+    found = layers()
+    lines = [Finding("sandbox", "ok" if x.active else "warning", f"{x.name}: {x.why}") for x in found]
+    if not found or not found[0].active:
+        return [Finding("sandbox", "wrong", "guests can't run here", "see the lines below"), *lines]
+    return lines
+
+
+def _look_at_engines(app: App) -> list[Finding]:
+    return [_engine("wasm3", "wasm3", required=True), _engine("wasmtime", "wasmtime", required=False)]
+
+
+def _engine(name: str, module: str, *, required: bool) -> Finding:
+    """Probed by importing: an installer's word is not enough, some wheels can't be loaded on ARM."""
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # noqa: BLE001 -- a binding may fail in any way; which one is the finding
+        if required:
+            return Finding("engine", "wrong", f"{name} can't be loaded: {error}", "run tools/run again to rebuild it")
+        return Finding("engine", "ok", f"{name} is not installed; it is optional")
+    return Finding("engine", "ok", name)
+
+
+def _look_at_libraries(app: App) -> list[Finding]:
+    versions: list[str] = []
+    missing: list[str] = []
+    for name in LIBRARIES:
+        try:
+            versions.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            if name not in OPTIONAL:
+                missing.append(name)
+    if missing:
+        return [Finding("libraries", "wrong", f"missing: {', '.join(missing)}", "run tools/run, which installs them")]
+    return [Finding("libraries", "ok", ", ".join(versions))]
+
+
+def _look_at_clock(app: App) -> list[Finding]:
+    from icn_lite.node.clock import Clock
+
+    claim = Clock().claim()
+    if claim.source == "unset":
+        text = f"the clock says {claim.wall_s} s since 1970, which can't be"
+        return [Finding("clock", "warning", text, "set it (NTP); receipts are ordered without it")]
+    return [Finding("clock", "ok", "plausible; receipts are ordered by boot and sequence, not by it")]
+
+
+def _look_at_disk(app: App) -> list[Finding]:
+    place = next(path for path in (app.home.path, *app.home.path.parents, Path("/")) if path.exists())
+    free_mb = shutil.disk_usage(place).free >> 20
+    text = f"{free_mb} MiB free at {place}"
+    if not os.access(place, os.W_OK):
+        return [Finding("disk", "wrong", f"{place} can't be written to", "name another home with --home")]
+    if free_mb < FREE_MB_WANTED:
+        return [Finding("disk", "warning", text, "free some space, or lower storage_mb in the settings")]
+    return [Finding("disk", "ok", text)]
+
+
+_OTHER_VARIABLES: Final = frozenset({"ICN_LITE_HOME", "ICN_LITE_PASSPHRASE", "ICN_LITE_PASSPHRASE_FILE"})
+_LOOKS: Final[tuple[Look, ...]] = (
+    _look_at_platform,
+    _look_at_home,
+    _look_at_key,
+    _look_at_settings,
+    _look_at_profile,
+    _look_at_sandbox,
+    _look_at_engines,
+    _look_at_libraries,
+    _look_at_clock,
+    _look_at_disk,
+)

@@ -1,0 +1,87 @@
+"""`icn-lite jobs` and `icn-lite job`: what this node submitted and what it works on."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from icn_lite.cli.app import App, pass_app
+from icn_lite.cli.framework import command
+from icn_lite.cli.output import Json
+from icn_lite.cli.reader import reading
+from icn_lite.model.errors import StoreError
+
+MAX_LISTED: Final = 1_000
+
+
+@command("jobs", examples=("icn-lite jobs", "icn-lite jobs --role originator --json"))
+@click.option("--role", type=click.Choice(["originator", "executor"]), help="Only those in this role.")
+@click.option("--status", help="Only those with this status.")
+@click.option("--limit", type=click.IntRange(1, MAX_LISTED), default=100, show_default=True)
+@pass_app
+def jobs(app: App, role: str | None, status: str | None, limit: int) -> None:
+    """List jobs in the order in which they came. Local runs are not listed: see `icn-lite receipts`."""
+    from icn_lite.store.jobs import JobRole
+
+    with reading(app) as store:
+        found = store.jobs.list(role=JobRole(role) if role else None, status=status, limit=limit) if store else ()
+        names = {job.id: _name(store.blocks.get(job.document)) for job in found} if store else {}
+    if app.as_json:
+        listed: list[Json] = [
+            {"job": str(j.id), "name": names[j.id], "role": j.role.value, "status": j.status, "error": j.error or None}
+            for j in found
+        ]
+        app.out.document({"jobs": listed})
+        return
+    rows = [[str(job.id), names[job.id] or "", job.role.value, job.status, job.error] for job in found]
+    app.out.table(["Job", "Name", "Role", "Status", "Error"], rows)
+
+
+@command("job", examples=("icn-lite job $JOB", "icn-lite job $JOB --json"))
+@click.argument("cid", metavar="CID")
+@pass_app
+def job(app: App, cid: str) -> None:
+    """Show a job: its status in each role, its document, and its receipts. A local run's job is shown as well."""
+    from icn_lite.model import document, schema
+    from icn_lite.model.cid import Cid
+    from icn_lite.model.job import JobSpec
+    from icn_lite.store.jobs import JobRole
+
+    wanted = Cid.parse(cid)
+    with reading(app) as store:
+        records = [record for role in JobRole if store and (record := store.jobs.get(wanted, role))]
+        block = store.blocks.get(records[0].document if records else wanted) if store else None
+        receipts = store.receipts.list(job=wanted) if store else ()
+    if not records and block is None and not receipts:
+        raise StoreError(f"job {cid} is not here", hint="`icn-lite jobs` lists those that are")
+    spec: Json = None
+    if block is not None:
+        spec = schema.to_value(document.decode(JobSpec, block), "json")  # type: ignore[assignment]  # JSON form
+    if app.as_json:
+        told: list[Json] = [
+            {
+                "cid": str(r.cid),
+                "executor": str(r.executor),
+                "shard": r.shard,
+                "status": r.status,
+                "fuel_used": r.fuel_used,
+            }
+            for r in receipts
+        ]
+        roles: dict[str, Json] = {r.role.value: {"status": r.status, "error": r.error or None} for r in records}
+        app.out.document({"job": cid, "roles": roles, "spec": spec, "receipts": told})
+        return
+    app.out.facts([("job", cid), *((r.role.value, f"{r.status} {r.error}".rstrip()) for r in records)])
+    if isinstance(spec, dict):
+        for name in ("name", "submitter", "runtime", "input", "budget", "redundancy", "deadline"):
+            app.out.facts([(name, str(spec.get(name)))])
+    rows = [[str(r.cid), r.executor.short, str(r.shard), r.status, str(r.fuel_used)] for r in receipts]
+    app.out.table(["Receipt", "Executor", "Shard>", "Status", "Fuel>"], rows)
+
+
+def _name(block: bytes | None) -> str | None:
+    from icn_lite.model import document
+    from icn_lite.model.job import JobSpec
+
+    return None if block is None else document.decode(JobSpec, block).name

@@ -1,0 +1,165 @@
+"""Where `receipts` finds what it checks: the home, signed blocks in files, and CARv1 files.
+
+Everything is read by CID and checked against it; a file that is brought for a module, an input or an
+output and isn't the one that a receipt names is a check that failed.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from icn_lite.cli.files import read_file
+from icn_lite.model.cid import DAG_CBOR, TEXT_LENGTH, Cid
+from icn_lite.model.did import Did
+from icn_lite.model.errors import DocumentError, StoreError, UsageError
+from icn_lite.model.receipt import MAX_SIGNED_BYTES, ExecutionReceipt, read_receipt
+from icn_lite.node.car import encode_header, encode_section, read_car
+from icn_lite.node.verify import Check
+from icn_lite.store.db import Store
+from icn_lite.store.receipts import MAX_LISTED, ReceiptRow
+
+MAX_CAR_BYTES: Final = 256 << 20  # held in memory; more receipts than a phone makes in years
+MAX_BLOCK_BYTES: Final = 64 << 20  # a module, an input or an output
+COSE_SIGN1: Final = 0x84  # an array of four: how every signed block begins
+
+
+def is_cid(name: str) -> bool:
+    """Whether a word is meant as a CID and not as a file."""
+    return len(name) == TEXT_LENGTH and name.startswith("b") and not Path(name).exists()
+
+
+def find_block(name: str, store: Store | None) -> bytes:
+    """One receipt's signed block, by CID from the home or from a file."""
+    if not is_cid(name):
+        data = read_file(name, most=MAX_SIGNED_BYTES, what="receipt")
+        if not data:
+            raise DocumentError(f"{name} is empty", offset=0)
+        return data
+    block = store.receipts.get(Cid.parse(name)) if store is not None else None
+    if block is None:
+        raise StoreError(f"receipt {name} is not here", hint="`icn-lite receipts` lists those that are; or name a file")
+    return block
+
+
+class Sources:
+    """The home's store, if there is one, and the files that were named."""
+
+    def __init__(self, store: Store | None, files: Mapping[str, str]) -> None:
+        """`files` names the module, the input or the output that a person brought."""
+        self._store = store
+        self._blocks: dict[Cid, bytes] = {}
+        self._named: dict[str, tuple[str, Cid]] = {}
+        for what, name in files.items():
+            data = read_file(name, most=MAX_BLOCK_BYTES, what=what)
+            cid = Cid.of_raw(data)
+            self._blocks[cid] = data
+            self._named[what] = (name, cid)
+
+    def misfits(self, receipt: ExecutionReceipt) -> list[Check]:
+        """The named files that are not what the receipt names."""
+        said = {"module": receipt.module, "input": receipt.input, "output": receipt.output}
+        return [
+            Check(what, "failed", f"{name} is {cid}, the receipt says {said[what] or 'there is none'}")
+            for what, (name, cid) in self._named.items()
+            if said[what] != cid
+        ]
+
+    def get(self, cid: Cid) -> bytes | None:
+        """A block by its CID, from files first; None where it is not at hand."""
+        block = self._blocks.get(cid)
+        if block is None and self._store is not None:
+            block = self._store.blocks.get(cid)
+        return block
+
+    def receipts(self, names: Sequence[str], *, everything: bool) -> Iterator[tuple[str, bytes]]:
+        """The signed blocks to check, each with the name that a person gave it."""
+        for name in names:
+            if is_cid(name):
+                yield name, find_block(name, self._store)
+            else:
+                yield from self._from_file(name)
+        if everything:
+            for row in all_rows(self._store, None, None):
+                yield str(row.cid), _block(self._store, row)
+
+    def _from_file(self, name: str) -> Iterator[tuple[str, bytes]]:
+        data = read_file(name, most=MAX_CAR_BYTES, what="file of receipts")
+        if data[:1] == bytes((COSE_SIGN1,)) or not _is_car(data):
+            yield name, data
+            return
+        signed: list[tuple[str, bytes]] = []
+        for cid, block in read_car(io.BytesIO(data)):
+            self._blocks[cid] = block
+            if cid.codec == DAG_CBOR and block[:1] == bytes((COSE_SIGN1,)):
+                signed.append((f"{name}:{cid}", block))
+        if not signed:
+            raise UsageError(f"{name} holds no receipt", hint="export with `icn-lite receipts export FILE.car`")
+        yield from signed
+
+
+def _is_car(data: bytes) -> bool:
+    """Whether the bytes begin like a CARv1: a short length, then a map with `roots` first."""
+    return b"\x65roots" in data[:16]
+
+
+def all_rows(store: Store | None, job: Cid | None, executor: Did | None) -> Iterator[ReceiptRow]:
+    """All receipts of a store, page by page."""
+    after = 0
+    while store is not None:
+        rows = store.receipts.list(job=job, executor=executor, after=after, limit=MAX_LISTED)
+        yield from rows
+        if len(rows) < MAX_LISTED:
+            return
+        after = rows[-1].number
+
+
+def export_car(
+    store: Store | None, job: Cid | None, executor: Did | None, *, with_blocks: bool
+) -> tuple[bytes, tuple[int, int]]:
+    """A CARv1 with receipts and, if wanted, the blocks that they name; and how many there are of each.
+
+    Its roots are the last receipt of each executor.
+    """
+    body = bytearray()
+    heads: dict[Did, Cid] = {}
+    others: dict[Cid, None] = {}
+    count = 0
+    for row in all_rows(store, job, executor):
+        block = _block(store, row)
+        body += encode_section(row.cid, block)
+        heads[row.executor] = row.cid
+        count += 1
+        if with_blocks:
+            others.update(dict.fromkeys(_named_blocks(read_receipt(block).document)))
+        _check_size(len(body))
+    written = 0
+    for cid in others:
+        data = store.blocks.get(cid) if store is not None else None
+        if data is not None:
+            body += encode_section(cid, data)
+            written += 1
+            _check_size(len(body))
+    return encode_header(heads.values()) + bytes(body), (count, written)
+
+
+def _named_blocks(receipt: ExecutionReceipt) -> list[Cid]:
+    named = (receipt.job, receipt.module, receipt.input, receipt.output, receipt.call)
+    return [cid for cid in named if cid is not None]
+
+
+def _block(store: Store | None, row: ReceiptRow) -> bytes:
+    block = store.receipts.get(row.cid) if store is not None else None
+    if block is None:
+        raise StoreError(f"receipt {row.cid} is listed and not here", hint="check the disk")
+    return block
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_CAR_BYTES:
+        raise StoreError(
+            f"expected at most {MAX_CAR_BYTES} bytes in one file",
+            hint="export by --job or --executor, or without --blocks",
+        )
