@@ -69,7 +69,7 @@ class IcnLiteError(Exception):
 
     kind: ClassVar[str] = "error"
     code: JobErrorCode | None = None
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
 
     def __init__(self, message: str, *, hint: str = "", code: JobErrorCode | None = None) -> None:
         super().__init__(message)

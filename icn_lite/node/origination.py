@@ -17,6 +17,7 @@ from icn_lite.market.reputation import START_PPM, after
 from icn_lite.market.score import score_bid
 from icn_lite.market.select import Offer, select
 from icn_lite.market.settle import account_of, grant
+from icn_lite.mesh import table as paths
 from icn_lite.model import cbor, document
 from icn_lite.model.bid import Bid
 from icn_lite.model.cid import Cid
@@ -27,7 +28,7 @@ from icn_lite.model.errors import (
     IcnLiteError,
     JobError,
     PeerError,
-    PeerRefusal,
+    PeerRefused,
     StoreError,
     VerificationError,
 )
@@ -157,6 +158,11 @@ class Originations:
         for run in self.jobs.values():
             if run.machine.phase is ev.Phase.BIDDING:
                 self._announce_to(run, peer)
+
+    @property
+    def busy(self) -> bool:
+        """Whether any job is under way."""
+        return any(run.machine.phase not in ev.ENDED for run in self.jobs.values())
 
     # -- what peers send
 
@@ -302,7 +308,7 @@ class Originations:
 
     async def _announce(self, run: JobRun, peer: Did) -> None:
         try:
-            await self._shell.send(peer, "icn/jobs", run.announcement.block)
+            await self._shell.send(peer, paths.JOBS, run.announcement.block)
         except PeerError:
             run.announced.discard(peer)
             raise
@@ -318,8 +324,8 @@ class Originations:
         reason = "unreachable"
         for attempt in range(OFFER_TRIES):
             try:
-                await self._shell.send(offer.executor, "icn/leases", block)
-            except PeerRefusal as refusal:
+                await self._shell.send(offer.executor, paths.LEASES, block)
+            except PeerRefused as refusal:
                 reason = refusal.message
                 break
             except PeerError as error:

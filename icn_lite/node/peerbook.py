@@ -82,6 +82,9 @@ class PeerBook:
             del self.candidates[uri]  # our own address, heard back
             return False
         candidate.silent, candidate.did, candidate.next_ms = 0, sealed.signer, now_ms + HEARTBEAT_MS
+        known = self.peers.get(sealed.signer)
+        if known is not None:  # the answer to our own greeting is fresh, whatever its clock says
+            known.advert, known.block = sealed.document, sealed.block
         new = self.heard(sealed, (uri,), candidate.found, now_ms)
         if sealed.signer in self.peers:
             self.peers[sealed.signer].rtt_ms = rtt_ms

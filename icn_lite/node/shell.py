@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
 
@@ -11,7 +12,7 @@ from icn_lite.model import cose
 from icn_lite.model.cid import Cid
 from icn_lite.model.did import Did
 from icn_lite.model.document import Sealed
-from icn_lite.model.errors import IcnLiteError, PeerError
+from icn_lite.model.errors import PeerError, PeerRefused
 from icn_lite.model.messages import CapabilityAdvertisementV1, ReceiptAckV1
 from icn_lite.node.clock import Clock
 from icn_lite.node.peerbook import PeerBook
@@ -26,13 +27,13 @@ TRANSFERS: Final = 8  # blocks on their way at once, in and out
 class Courier(Protocol):
     """The way to other nodes: `mesh.client.Client`, or a simulated network in tests."""
 
-    async def post(self, uri: str, path: str, block: bytes, *, deadline_ms: int) -> bytes: ...
+    async def post(self, uri: str, path: str, block: bytes, *, deadline_ms: int = ...) -> object: ...
 
-    async def advertise(self, uri: str, block: bytes) -> Sealed[CapabilityAdvertisementV1]: ...
+    async def advertise(self, uri: str, *, deadline_ms: int = ...) -> Sealed[CapabilityAdvertisementV1]: ...
 
-    async def deliver(self, uri: str, receipt: bytes) -> Sealed[ReceiptAckV1]: ...
+    async def post_receipt(self, uri: str, block: bytes, *, deadline_ms: int = ...) -> Sealed[ReceiptAckV1]: ...
 
-    async def fetch_block(self, uris: tuple[str, ...], cid: Cid, max_bytes: int) -> bytes: ...
+    async def fetch_block(self, uris: Sequence[str], cid: Cid, max_bytes: int, *, deadline_ms: int = ...) -> bytes: ...
 
 
 @dataclass(slots=True)
@@ -43,7 +44,7 @@ class Shell:
     clock: Clock
     storage: Storage
     peers: PeerBook
-    courier: Courier
+    courier: Courier = field(init=False)  # set when the endpoint listens
     endpoints: tuple[str, ...] = ()
     tasks: Tasks = field(default_factory=Tasks)
     transfers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(TRANSFERS))
@@ -58,12 +59,18 @@ class Shell:
         """16 fresh random bytes."""
         return secrets.token_bytes(16)
 
-    async def send(self, to: Did, path: str, block: bytes) -> bytes:
-        """Post a signed block to a peer, over each of its endpoints in turn; a refusal ends the search."""
-        error: IcnLiteError = PeerError(f"no address of {to} is known", hint="see `icn-lite peers`")
+    async def send(self, to: Did, path: str, block: bytes) -> None:
+        """Post a signed block to a peer; raises `PeerRefused` when it said no, else `PeerError`."""
+        await self.try_endpoints(to, lambda uri: self.courier.post(uri, path, block, deadline_ms=REQUEST_MS))
+
+    async def try_endpoints(self, to: Did, call: Callable[[str], Awaitable[T]]) -> T:
+        """`call` with each endpoint of a peer in turn until one answers; a refusal is an answer."""
+        error = PeerError(f"no address of {to} is known", hint="see `icn-lite peers`")
         for uri in self.peers.endpoints(to):
             try:
-                return await self.courier.post(uri, path, block, deadline_ms=REQUEST_MS)
+                return await call(uri)
+            except PeerRefused:
+                raise
             except PeerError as unreachable:
                 error = unreachable
         raise error

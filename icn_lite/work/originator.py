@@ -164,6 +164,11 @@ class Originator:
         """How many shards have their verdict."""
         return self._book.pool.settled
 
+    @property
+    def paid(self) -> int:
+        """Mana paid so far."""
+        return self._book.paid
+
     def lease_document(self, offer: OfferLease, issued_at_s: int) -> AssignJobV1:
         """The document to sign for an offer: always the same for one nonce, so that it is never granted twice."""
         job = self.terms.job

@@ -1,0 +1,90 @@
+"""The device's care: reads the sensors, asks the governor, and suspends or resumes what runs.
+
+Heat acts by duty cycle before it stops anything: under `slow` guests run for the allowed share of every period and
+stand still (SIGSTOP) for the rest. What the governor said last, and why, is what `status` and refusals show.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from icn_lite.device.governor import FULL_DUTY_PM, Allowance, GovernorState, Level, step
+from icn_lite.device.profile import Profile
+from icn_lite.device.reading import Quantity, Readings
+from icn_lite.device.sensors.hub import SensorHub, clock_ms
+from icn_lite.model.receipt import Health
+from icn_lite.sandbox.pool import Pool
+
+BUSY_MS: Final = 2_000  # between readings while guests run; a board gains about 1 °C a second
+IDLE_MS: Final = 20_000  # a device at rest changes slowly, and every wake-up costs
+DUTY_PERIOD_MS: Final = 1_000
+log = logging.getLogger(__name__)
+
+
+class Care:
+    """One device's governor at work."""
+
+    def __init__(self, profile: Profile, hub: SensorHub, pool: Pool, changed: Callable[[], Awaitable[None]]) -> None:
+        self._profile = profile
+        self._hub = hub
+        self._pool = pool
+        self._changed = changed
+        self._state = GovernorState()
+        self.readings = Readings()
+        self.allowance = Allowance(Level.RUN, FULL_DUTY_PM)
+
+    async def look(self) -> None:
+        """Read once and act on it."""
+        self.readings = await self._hub.read()
+        before = self.allowance
+        self._state, self.allowance = step(self._profile, self._state, self.readings, clock_ms())
+        if self.allowance.level is not before.level:
+            reasons = "; ".join(self.allowance.reasons) or "nothing stands against it"
+            log.info("allowance: %s (%s)", self.allowance.level.value, reasons)
+        if self.allowance.level is not before.level or self.allowance.duty_pm != before.duty_pm:
+            await self._changed()
+
+    async def watch(self) -> None:
+        """Look again and again; between two looks keep to the duty cycle."""
+        while True:
+            await self.look()
+            span_ms = BUSY_MS if self._pool.waiting else IDLE_MS
+            until_ms = clock_ms() + span_ms
+            while clock_ms() < until_ms:
+                await self._period(min(DUTY_PERIOD_MS, until_ms - clock_ms()))
+                if self._pool.waiting and span_ms == IDLE_MS:
+                    break  # work has begun: look at once
+
+    async def _period(self, span_ms: int) -> None:
+        duty_pm = self.allowance.duty_pm if self.allowance.may_run else 0
+        run_ms = span_ms * duty_pm // FULL_DUTY_PM
+        if run_ms:
+            self._let(run=True)
+            await asyncio.sleep(run_ms / 1000)
+        if run_ms < span_ms:
+            self._let(run=False)
+            await asyncio.sleep((span_ms - run_ms) / 1000)
+
+    def _let(self, *, run: bool) -> None:
+        if run and self._pool.suspended:
+            self._pool.resume()
+        elif not run and not self._pool.suspended:
+            self._pool.suspend()
+
+    def why_not(self) -> str:
+        """Why no new work may begin; empty if it may."""
+        if self.allowance.may_bid:
+            return ""
+        return f"{self.allowance.level.value}: {'; '.join(self.allowance.reasons)}"
+
+    def health(self) -> Health | None:
+        """What a receipt says about the device; readings that are unknown are left out."""
+        battery = self.readings.get(Quantity.BATTERY_PCT).value
+        mains = self.readings.get(Quantity.ON_MAINS).value
+        temp_mc = self.readings.get(Quantity.SOC_TEMP).value
+        if battery is None and mains is None and temp_mc is None:
+            return None
+        return Health(battery, None if mains is None else bool(mains), temp_mc)

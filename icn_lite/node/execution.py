@@ -1,0 +1,468 @@
+"""The executor's driver: bids, takes leases, brings blocks, runs shards, delivers receipts.
+
+As in `origination.py` every event of a lease is committed before its effects are performed. A run and its receipt
+are committed together, with the output; delivery goes on over restarts until the originator's signed acknowledgement
+is in the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar, Final, cast
+
+from icn_lite.market.match import Refusal
+from icn_lite.market.price import Prices
+from icn_lite.mesh import table as paths
+from icn_lite.model import document
+from icn_lite.model.bid import Bid
+from icn_lite.model.capability import NodeCapability
+from icn_lite.model.cid import Cid
+from icn_lite.model.document import Sealed
+from icn_lite.model.errors import (
+    BidError,
+    DeviceRefuses,
+    FailureReason,
+    IcnLiteError,
+    ModuleError,
+    PeerError,
+    PeerRefused,
+    StoreError,
+    VerificationError,
+)
+from icn_lite.model.job import JobSpec, WasmRuntime
+from icn_lite.model.messages import AssignJobV1, JobAnnouncementV1, LeaseReturnV1
+from icn_lite.model.receipt import Health
+from icn_lite.node.preparing import Preparations
+from icn_lite.node.receipting import RunRecord, RunSubject, store_run
+from icn_lite.node.shell import Shell
+from icn_lite.sandbox.outcome import RunContext, RunOutcome, RunRequest
+from icn_lite.sandbox.pool import Pool
+from icn_lite.sandbox.value import parse_value
+from icn_lite.store.db import Store
+from icn_lite.store.jobs import JobRecord, JobRole
+from icn_lite.work import bidding
+from icn_lite.work import executor as ex
+from icn_lite.work.replay import decode_event, encode_event
+
+MACHINE: Final = "lease"
+BIDS: Final = "bid"
+MAX_OPEN_SHARDS: Final = 128  # over all leases; inputs of a MiB each stay within a phone's storage
+MAX_BIDS_KEPT: Final = 256  # bids that may still become leases
+FETCH_TRIES: Final = 4
+RETRY_MS: Final = 1_000  # doubled at every try
+LAST_RETRY_MS: Final = 60_000
+MAX_MODULE_BYTES: Final = 4 << 20
+MAX_INPUT_BYTES: Final = 16 << 20
+WAIT_S: Final = 10.0  # a waiting worker looks again at least so often
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseOpened:
+    """The first entry of a lease's journal."""
+
+    TAG: ClassVar[str] = "LeaseOpened"
+    lease: AssignJobV1
+    job: JobSpec
+
+
+@dataclass(slots=True)
+class LeaseRun:
+    """One lease of ours."""
+
+    machine: ex.LeaseWork
+    cid: Cid
+    job: JobSpec
+    opened_ms: int
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def holder(self) -> str:
+        """Who pins this lease's blocks."""
+        return f"lease:{self.cid}"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptBid:
+    """A bid that we made, with what it was made for."""
+
+    cid: Cid
+    bid: Bid
+    job: JobSpec
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorPolicy:
+    """What the device allows, asked anew each time."""
+
+    capability: Callable[[], NodeCapability]
+    health: Callable[[], Health | None]
+    may_begin: Callable[[], str]  # why no new work may begin now; empty if it may
+    prices: Prices
+    workers: int
+    advert: Callable[[], Cid | None]
+    ran: Callable[[int, int], None]  # fuel and CPU milliseconds of a run that ended
+
+
+class Executions:
+    """All work that this node does for others."""
+
+    def __init__(self, shell: Shell, pool: Pool, preparations: Preparations, policy: ExecutorPolicy) -> None:
+        self._shell = shell
+        self._pool = pool
+        self._preparations = preparations
+        self._policy = policy
+        self._bids: OrderedDict[Cid, KeptBid] = OrderedDict()
+        self._queue: asyncio.Queue[tuple[LeaseRun, int]] = asyncio.Queue()
+        self.leases: dict[Cid, LeaseRun] = {}
+        self.declined: OrderedDict[Cid, str] = OrderedDict()
+
+    # -- life
+
+    async def start(self) -> None:
+        """Take every lease up where the journal stopped, and start the workers."""
+        for key in await self._shell.storage.run(lambda store: store.journal.keys(BIDS)):
+            await self._remember_bid(key)
+        for key in await self._shell.storage.run(lambda store: store.journal.keys(MACHINE)):
+            run = await self._rebuild(Cid.parse(key))
+            self.leases[run.cid] = run
+            await self._perform(run, run.machine.resume())
+        for number in range(self._policy.workers):
+            self._shell.tasks.spawn(self._work(), f"worker {number}")
+
+    async def tick(self) -> None:
+        """Let leases lapse whose duration is over."""
+        now_ms = self._shell.clock.now_ms()
+        for run in tuple(self.leases.values()):
+            if run.machine.unstarted and now_ms >= run.opened_ms + run.machine.lease.duration_ms:
+                await self._apply(run, ex.Lapsed())
+
+    async def give_back(self, reason: str) -> None:
+        """Return everything that has not begun: the device is leaving, or must rest."""
+        for run in tuple(self.leases.values()):
+            if run.machine.unstarted:
+                await self._apply(run, ex.ReturnAsked(reason[:256]))
+
+    @property
+    def open_shards(self) -> int:
+        """Shards under way over all leases."""
+        return sum(run.machine.open for run in self.leases.values())
+
+    # -- what peers send
+
+    async def on_announcement(self, sealed: Sealed[JobAnnouncementV1]) -> None:
+        """Bid on an announced job, or note why not; the answer to the announcement doesn't wait for it."""
+        job_id = sealed.document.job.id
+        if job_id in self._bids:
+            self._shell.tasks.spawn(self._send_bid(self._bids[job_id]), "bid again")
+            return
+        bid = bidding.consider(sealed.document, self._view())
+        if isinstance(bid, Refusal):
+            self._decline(job_id, f"{bid.code.value} {bid.message}")
+            return
+        reason = self._policy.may_begin()
+        if reason:
+            self._decline(job_id, reason)
+            return
+        signed = document.seal(bid, self._shell.signer)
+        kept = KeptBid(signed.cid, bid, sealed.document.job)
+
+        def commit(store: Store) -> None:
+            job = document.encode(kept.job)
+            store.blocks.put(job_id, job)
+            store.blocks.pin(f"bid:{job_id}", [job_id])
+            store.journal.append(BIDS, str(job_id), signed.block)
+            store.jobs.upsert(JobRecord(job_id, JobRole.EXECUTOR, "bid", job_id))
+
+        await self._shell.storage.transact(commit)
+        await self._keep_bid(job_id, kept)
+        self._shell.tasks.spawn(self._send_bid(kept), f"bid to {bid.job_originator.short}")
+
+    async def on_lease(self, sealed: Sealed[AssignJobV1]) -> None:
+        """Take a lease that honours our bid; raises what forbids it. A known lease is taken already."""
+        lease = sealed.document
+        if sealed.cid in self.leases:
+            return
+        kept = self._bids.get(lease.job_id)
+        if lease.executor != self._shell.did:
+            raise VerificationError(f"this lease is for {lease.executor}, not for this node")
+        if kept is None or kept.cid != lease.bid or kept.bid.job_originator != lease.originator:
+            raise BidError("unknown", f"no bid of ours on job {lease.job_id} is open", hint="announce the job again")
+        if await self._shell.storage.run(lambda store: store.blocks.has(sealed.cid)):
+            return  # done with before
+        self._check_lease(lease, kept)
+        run = LeaseRun(ex.LeaseWork(lease), sealed.cid, kept.job, self._shell.clock.now_ms())
+
+        def commit(store: Store) -> None:
+            store.blocks.put(sealed.cid, sealed.block)
+            store.blocks.pin(run.holder, [sealed.cid, lease.module, *(grant.input for grant in lease.shards)])
+            store.journal.append(MACHINE, str(run.cid), encode_event(LeaseOpened(lease, kept.job), run.opened_ms))
+            store.jobs.upsert(JobRecord(lease.job_id, JobRole.EXECUTOR, "leased", lease.job_id))
+
+        await self._shell.storage.transact(commit)
+        self.leases[run.cid] = run
+        await self._perform(run, run.machine.start())
+
+    def _check_lease(self, lease: AssignJobV1, kept: KeptBid) -> None:
+        runtime = kept.job.runtime
+        if not isinstance(runtime, WasmRuntime) or lease.module != runtime.module:
+            raise VerificationError("the lease names another module than the job that we bid on")
+        if lease.max_fuel != kept.job.compute.max_fuel:
+            raise VerificationError("the lease names another fuel limit than the job that we bid on")
+        fault = bidding.check_lease_against_bid([grant.price for grant in lease.shards], kept.bid, kept.job)
+        if fault:
+            raise VerificationError(fault)
+        if self.open_shards + len(lease.shards) > MAX_OPEN_SHARDS:
+            raise DeviceRefuses(f"{self.open_shards} shards are under way, at most {MAX_OPEN_SHARDS} fit")
+        reason = self._policy.may_begin()
+        if reason:
+            raise DeviceRefuses(reason)
+
+    # -- events and effects
+
+    async def _apply(self, run: LeaseRun, event: ex.Event) -> None:
+        async with run.lock:
+            effects = run.machine.handle(event)
+            await self._commit(run, lambda store: self._journal(store, run, event))
+        await self._perform(run, effects)
+
+    def _journal(self, store: Store, run: LeaseRun, event: ex.Event) -> None:
+        store.journal.append(MACHINE, str(run.cid), encode_event(event, self._shell.clock.now_ms()))
+
+    async def _commit(self, run: LeaseRun, work: Callable[[Store], None]) -> None:
+        try:
+            await self._shell.storage.transact(work)
+        except IcnLiteError:
+            run.machine = (await self._rebuild(run.cid)).machine
+            raise
+
+    async def _rebuild(self, cid: Cid) -> LeaseRun:
+        entries = await self._shell.storage.run(lambda store: store.journal.replay(MACHINE, str(cid)))
+        first = decode_event(LeaseOpened, entries[0])
+        opened = first.event
+        if not isinstance(opened, LeaseOpened):
+            raise StoreError(f"the journal of lease {cid} does not begin with its opening")
+        run = LeaseRun(ex.LeaseWork(opened.lease), cid, opened.job, first.at_ms)
+        last_ms = first.at_ms
+        for data in entries[1:]:
+            entry = decode_event(ex.Event, data)
+            run.machine.handle(cast(ex.Event, entry.event))
+            last_ms = entry.at_ms
+        self._shell.clock.advance_to(last_ms)
+        return run
+
+    async def _perform(self, run: LeaseRun, effects: list[ex.Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case ex.Fetch():
+                    self._shell.tasks.spawn(self._fetch(run, effect), f"input of shard {effect.shard}")
+                case ex.Run():
+                    self._queue.put_nowait((run, effect.shard))
+                case ex.SendReceipt():
+                    self._shell.tasks.spawn(self._deliver(run, effect), f"receipt of shard {effect.shard}")
+                case ex.GiveBack():
+                    self._shell.tasks.spawn(self._send_back(run, effect), "lease return")
+                case ex.LeaseDone():
+                    await self._finish(run)
+        await self._shell.notify()
+
+    async def _finish(self, run: LeaseRun) -> None:
+        def commit(store: Store) -> None:
+            store.journal.drop(MACHINE, str(run.cid))
+            store.blocks.unpin(run.holder)
+
+        await self._shell.storage.transact(commit)
+        self.leases.pop(run.cid, None)
+
+    async def _fetch(self, run: LeaseRun, effect: ex.Fetch) -> None:
+        reason = ""
+        for attempt in range(FETCH_TRIES):
+            try:
+                for cid, most in zip(effect.cids, (MAX_MODULE_BYTES, MAX_INPUT_BYTES), strict=True):
+                    await self._bring(run, cid, most)
+                await self._apply(run, ex.BlocksStored(effect.shard))
+                return
+            except PeerError as error:
+                reason = error.message
+                await asyncio.sleep((RETRY_MS << attempt) / 1000)
+        await self._apply(run, ex.BlocksMissing(effect.shard, reason[:256]))
+
+    async def _bring(self, run: LeaseRun, cid: Cid, most: int) -> None:
+        """A block into the store, from the originator."""
+        shell = self._shell
+        async with shell.transfers:
+            if await shell.storage.run(lambda store: store.blocks.has(cid)):
+                return
+            uris = shell.peers.endpoints(run.machine.lease.originator)
+            data = await shell.courier.fetch_block(uris, cid, most)
+            await shell.storage.run(lambda store: store.blocks.put(cid, data))
+
+    async def _work(self) -> None:
+        """One worker: shards one after the other, while the governor allows."""
+        while True:
+            run, shard = await self._queue.get()
+            if run.machine.shards[shard].step is not ex.Step.READY:
+                continue  # given back while it waited
+            while reason := self._policy.may_begin():
+                log.info("shard %d waits: %s", shard, reason)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(WAIT_S), self._shell.changed:
+                        await self._shell.changed.wait()
+            try:
+                await self._run_shard(run, shard)
+            except IcnLiteError as error:
+                log.error("shard %d of job %s: %s", shard, run.machine.lease.job_id, error)
+
+    async def _run_shard(self, run: LeaseRun, shard: int) -> None:
+        await self._apply(run, ex.RunStarted(shard))
+        subject = self._subject(run, shard)
+        outcome = await self._outcome(run, subject)
+        self._policy.ran(outcome.fuel_used, outcome.cpu_ms)
+        record = RunRecord(subject, outcome, self._shell.clock.claim(), self._policy.health())
+        async with run.lock:
+            effects: list[ex.Effect] = []
+
+            def commit(store: Store) -> None:
+                sealed = store_run(store, self._shell.signer, record)
+                if sealed.document.output is not None:
+                    store.blocks.pin(run.holder, [sealed.document.output])
+                event = ex.RunEnded(shard, sealed.cid)
+                self._journal(store, run, event)
+                effects.extend(run.machine.handle(event))
+
+            await self._commit(run, commit)
+        await self._perform(run, effects)
+
+    def _subject(self, run: LeaseRun, shard: int) -> RunSubject:
+        lease, job = run.machine.lease, run.job
+        grant = next(grant for grant in lease.shards if grant.index == shard)
+        return RunSubject(
+            job=lease.job_id,
+            module=lease.module,
+            input=grant.input,
+            fuel_limit=lease.max_fuel,
+            shard=shard,
+            stage=lease.stage,
+            lease=run.cid,
+            entry=cast(WasmRuntime, job.runtime).function,
+            args=job.code.args,
+            price=grant.price,
+        )
+
+    async def _outcome(self, run: LeaseRun, subject: RunSubject) -> RunOutcome:
+        """Run the shard; whatever keeps it from running is an outcome as well."""
+        module, data = await self._shell.storage.run(
+            lambda store: (store.blocks.get(subject.module), store.blocks.get(subject.input))
+        )
+        try:
+            if module is None or data is None:
+                raise StoreError("a block of the lease left the store")
+            runtime = cast(WasmRuntime, run.job.runtime)
+            prepared = await self._preparations.get(subject.module, module, runtime.memory_pages)
+            request = RunRequest(
+                prepared=prepared,
+                invoke=subject.entry,
+                args=tuple(parse_value(text) for text in subject.args),
+                input=data,
+                fuel_limit=subject.fuel_limit,
+                timeout_ms=max(1, run.job.compute.timeout_ms),
+                max_pages=runtime.memory_pages,
+                output_limit=min(run.job.storage.max_output_bytes, MAX_INPUT_BYTES),
+                context=RunContext(job_id=str(subject.job), shard=subject.shard, initial_input_cid=str(subject.input)),
+                seed=subject.input.encode(),
+            )
+            return await self._pool.run(request)
+        except ModuleError as error:
+            return _failed(self._pool, subject, FailureReason.UNSUPPORTED_OPERATION, error)
+        except IcnLiteError as error:
+            return _failed(self._pool, subject, FailureReason.CRASH_OR_PANIC, error)
+
+    async def _deliver(self, run: LeaseRun, effect: ex.SendReceipt) -> None:
+        """Send a receipt until it is acknowledged or refused for good; over restarts, this begins anew."""
+        originator = run.machine.lease.originator
+        block = await self._shell.storage.run(lambda store: store.receipts.get(effect.receipt))
+        if block is None:
+            raise StoreError(f"receipt {effect.receipt} is not in the store")
+        retry_ms = RETRY_MS
+        while True:
+            try:
+                ack = await self._shell.try_endpoints(
+                    originator, lambda uri: self._shell.courier.post_receipt(uri, block)
+                )
+                if ack.signer != originator:
+                    raise PeerError(f"the acknowledgement is signed by {ack.signer}, not by {originator}")
+            except PeerRefused as refused:
+                if refused.retry_after_s is None and not refused.response.startswith("5."):
+                    log.warning("receipt %s is refused: %s", effect.receipt, refused.message)
+                    await self._apply(run, ex.ReceiptRefused(effect.receipt, refused.message[:256]))
+                    return
+            except PeerError as error:
+                log.info("receipt %s waits: %s", effect.receipt, error.message)
+            else:
+                await self._apply(run, ex.ReceiptAcked(effect.receipt))
+                return
+            await asyncio.sleep(retry_ms / 1000)
+            retry_ms = min(LAST_RETRY_MS, 2 * retry_ms)
+
+    async def _send_back(self, run: LeaseRun, effect: ex.GiveBack) -> None:
+        shell, lease = self._shell, run.machine.lease
+        message = LeaseReturnV1(
+            shell.did, lease.originator, lease.job_id, run.cid, effect.shards, shell.nonce(), effect.reason
+        )
+        await shell.send(lease.originator, paths.LEASE_RETURNS, document.seal(message, shell.signer).block)
+
+    # -- bids
+
+    def _view(self) -> bidding.BidderView:
+        return bidding.BidderView(
+            did=self._shell.did,
+            capability=self._policy.capability(),
+            prices=self._policy.prices,
+            nonce=self._shell.nonce(),
+            now_s=self._shell.clock.wall_s(),
+            open_shards=self.open_shards,
+            max_open_shards=MAX_OPEN_SHARDS,
+            attestation=self._policy.advert(),
+        )
+
+    def _decline(self, job: Cid, reason: str) -> None:
+        log.info("no bid on job %s: %s", job, reason)
+        self.declined[job] = reason
+        while len(self.declined) > MAX_BIDS_KEPT:
+            self.declined.popitem(last=False)
+
+    async def _send_bid(self, kept: KeptBid) -> None:
+        block = document.seal(kept.bid, self._shell.signer).block
+        try:
+            await self._shell.send(kept.bid.job_originator, paths.BIDS, block)
+        except PeerRefused as refused:
+            self._decline(kept.bid.job_id, f"the bid was refused: {refused.message}")
+
+    async def _keep_bid(self, job: Cid, kept: KeptBid) -> None:
+        self._bids[job] = kept
+        while len(self._bids) > MAX_BIDS_KEPT:
+            oldest, _ = self._bids.popitem(last=False)
+
+            def forget(store: Store, job: str = str(oldest)) -> None:
+                store.journal.drop(BIDS, job)
+                store.blocks.unpin(f"bid:{job}")
+
+            await self._shell.storage.transact(forget)
+
+    async def _remember_bid(self, key: str) -> None:
+        job_id = Cid.parse(key)
+        entries, data = await self._shell.storage.run(
+            lambda store: (store.journal.replay(BIDS, key), store.blocks.get(job_id))
+        )
+        if data is not None:
+            signed = document.unseal(Bid, entries[0])
+            self._bids[job_id] = KeptBid(signed.cid, signed.document, document.decode(JobSpec, data))
+
+
+def _failed(pool: Pool, subject: RunSubject, reason: FailureReason, error: IcnLiteError) -> RunOutcome:
+    return RunOutcome("failed", pool.config.engine, subject.fuel_limit, failure=reason, detail=error.message)

@@ -1,0 +1,107 @@
+"""What the node does with each message of the mesh: hands it to the driver that it concerns."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from icn_lite.mesh.ports import Remote
+from icn_lite.model.bid import Bid
+from icn_lite.model.cid import Cid
+from icn_lite.model.document import Sealed
+from icn_lite.model.errors import NotSupported
+from icn_lite.model.messages import (
+    AssignJobV1,
+    CapabilityAdvertisementV1,
+    JobAnnouncementV1,
+    JobStatusUpdateV1,
+    LeaseReturnV1,
+)
+from icn_lite.model.receipt import ExecutionReceipt
+from icn_lite.node.execution import Executions
+from icn_lite.node.origination import Originations, encode_status
+from icn_lite.node.shell import Shell
+from icn_lite.store.peers import Found
+
+
+class Handlers:
+    """The node, as the mesh sees it. A role that the node doesn't have has no driver here."""
+
+    def __init__(self, shell: Shell, own_advert: Callable[[], bytes], refused: Callable[[str], None]) -> None:
+        self._shell = shell
+        self._own_advert = own_advert
+        self._refused = refused
+        self._opened = asyncio.Event()
+        self.originations: Originations | None = None
+        self.executions: Executions | None = None
+
+    def open(self, originations: Originations | None, executions: Executions | None) -> None:
+        """The drivers are ready; what came in before has waited for this (the mesh bounds how long)."""
+        self.originations, self.executions = originations, executions
+        self._opened.set()
+
+    async def own_capability(self) -> bytes:
+        """Our signed advertisement."""
+        return self._own_advert()
+
+    async def on_capability(self, sealed: Sealed[CapabilityAdvertisementV1], remote: Remote) -> bytes:
+        """Somebody greets us; its addresses are worth a greeting of our own before they count as proven."""
+        now_ms = self._shell.clock.now_ms()
+        new = self._shell.peers.heard(sealed, (), Found.MET, now_ms)
+        self._shell.peers.propose(sealed.document.endpoints, Found.MET, now_ms)
+        if new and self.originations is not None:
+            await self.originations.peer_found(sealed.signer)
+        return self._own_advert()
+
+    async def on_announcement(self, sealed: Sealed[JobAnnouncementV1], remote: Remote) -> None:
+        """A job is announced."""
+        await self._opened.wait()
+        if self.executions is not None:
+            await self.executions.on_announcement(sealed)
+
+    async def on_bid(self, sealed: Sealed[Bid], remote: Remote) -> None:
+        """A bid on a job of ours."""
+        await (await self._originator()).on_bid(sealed)
+
+    async def on_lease(self, sealed: Sealed[AssignJobV1], remote: Remote) -> None:
+        """A lease for us."""
+        await self._opened.wait()
+        if self.executions is None:
+            raise NotSupported("this node runs no work for others")
+        await self.executions.on_lease(sealed)
+
+    async def on_lease_return(self, sealed: Sealed[LeaseReturnV1], remote: Remote) -> None:
+        """Shards come back."""
+        await (await self._originator()).on_lease_return(sealed)
+
+    async def on_status(self, sealed: Sealed[JobStatusUpdateV1], remote: Remote) -> None:
+        """Progress of a shard. Receipts are what counts; nothing is kept of it."""
+        if (await self._originator()).jobs.get(sealed.document.job_id) is None:
+            raise NotSupported(f"job {sealed.document.job_id} is none of ours")
+
+    async def on_receipt(self, sealed: Sealed[ExecutionReceipt], remote: Remote) -> bytes:
+        """A receipt for a job of ours."""
+        return await (await self._originator()).on_receipt(sealed)
+
+    async def block(self, cid: Cid) -> bytes | None:
+        """A block of ours."""
+        return await self._shell.storage.run(lambda store: store.blocks.get(cid))
+
+    async def receipt(self, cid: Cid) -> bytes | None:
+        """A receipt that we hold."""
+        return await self._shell.storage.run(lambda store: store.receipts.get(cid))
+
+    async def job_status(self, job: Cid) -> bytes | None:
+        """The state of a job of ours."""
+        run = self.originations.jobs.get(job) if self.originations else None
+        return encode_status(run) if run else None
+
+    def on_refused(self, kind: str) -> None:
+        """One refusal more."""
+        self._refused(kind)
+
+    async def _originator(self) -> Originations:
+        await self._opened.wait()
+        if self.originations is None:
+            raise NotSupported("this node submits no jobs")
+        return self.originations

@@ -1,0 +1,290 @@
+"""One node: opens the home, wires every part, owns every task, and puts all of it away again.
+
+`Node.run` starts in this order: store (which takes the home's lock), sandbox, endpoint, drivers from their journals,
+discovery, control socket; it ends in the reverse order, whatever happened. What comes in before the drivers are
+back where the journal left them waits for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Final
+
+from icn_lite import __version__
+from icn_lite.device.catalogue import detect, load_profile
+from icn_lite.device.profile import Profile
+from icn_lite.device.sensors.hub import SensorHub, default_sources
+from icn_lite.market.price import Prices
+from icn_lite.market.settle import account_of, grant
+from icn_lite.mesh.client import Client
+from icn_lite.mesh.discovery import Candidate, Discovery, DiscoveryConfig
+from icn_lite.mesh.endpoint import Endpoint, EndpointConfig
+from icn_lite.model import cose, document
+from icn_lite.model.document import Sealed
+from icn_lite.model.errors import IcnLiteError, PeerError
+from icn_lite.model.messages import CapabilityAdvertisementV1
+from icn_lite.node import capability
+from icn_lite.node.care import Care
+from icn_lite.node.clock import Clock
+from icn_lite.node.commands import Commands
+from icn_lite.node.config import Config, Role
+from icn_lite.node.control import ControlServer, Json
+from icn_lite.node.execution import Executions, ExecutorPolicy
+from icn_lite.node.handlers import Handlers
+from icn_lite.node.home import Home
+from icn_lite.node.origination import Originations
+from icn_lite.node.peerbook import Candidate as Proposed
+from icn_lite.node.peerbook import PeerBook
+from icn_lite.node.preparing import Preparations, structural_limits
+from icn_lite.node.shell import Shell
+from icn_lite.node.storage import Storage
+from icn_lite.sandbox.pool import Pool, PoolConfig
+from icn_lite.store.db import Store
+from icn_lite.store.peers import Found, PeerRecord
+
+BUSY_TICK_S: Final = 0.25  # how late a deadline may be noticed while jobs or leases are open
+IDLE_TICK_S: Final = 5.0  # without any, only greetings fall due
+GREETINGS_AT_ONCE: Final = 8
+GREETING_MS: Final = 5_000
+WELCOME_MANA: Final = 1_000  # what our ledger grants a bidder that it has never seen: stakes for its first jobs
+COUNTER_PREFIX: Final = "refused:"
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOptions:
+    """What a node is made from."""
+
+    home: Home
+    config: Config
+    signer: cose.Signer
+
+
+class Node:
+    """A running node."""
+
+    def __init__(self, options: NodeOptions) -> None:
+        config = options.config
+        self.options = options
+        self.profile, self.profile_reason = profile_of(config)
+        self.clock = Clock()
+        self.preparations = Preparations(structural_limits(self.profile))
+        self.fuel = capability.FuelMeter(self.profile.prior.fuel_per_s)
+        self.pool = Pool(PoolConfig(capability.workers(self.profile, config), config.engine.value))
+        storage = Storage(options.home.path, config.storage_mb << 20)
+        self.shell = Shell(options.signer, self.clock, storage, PeerBook(options.signer.did))
+        self.handlers = Handlers(self.shell, self.advert_block, self._refused)
+        self.endpoint = Endpoint(EndpointConfig(config.bind, config.port), self.handlers)
+        self.care = Care(self.profile, SensorHub(default_sources(termux=is_termux())), self.pool, self.shell.notify)
+        self.originations: Originations | None = None
+        self.executions: Executions | None = None
+        self.discovery: Discovery | None = None
+        self._advert: Sealed[CapabilityAdvertisementV1] | None = None
+        self._advert_seq = 0
+        self._refusals: dict[str, int] = {}
+
+    async def run(self, ready: Callable[[], None] = lambda: None) -> None:
+        """Work until cancelled; `ready` is called once everything listens."""
+        async with AsyncExitStack() as stack:
+            await self._start(stack)
+            ready()
+            while True:
+                await self._tick()
+
+    # -- start
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        config, shell = self.options.config, self.shell
+        await shell.storage.open()
+        stack.push_async_callback(shell.storage.close)
+        await shell.storage.transact(self._open_accounts)
+        await stack.enter_async_context(self.pool)
+        await self.care.look()
+        await self.endpoint.start()
+        stack.push_async_callback(self.endpoint.close)
+        stack.push_async_callback(shell.tasks.close)
+        shell.courier, shell.endpoints = Client(self.endpoint), self.endpoint.addresses()
+        if Role.SUBMIT in config.roles:
+            self.originations = Originations(shell, bidding_ms=config.bidding_ms, welcome_mana=WELCOME_MANA)
+            await self.originations.start()
+        if Role.EXECUTE in config.roles:
+            self.executions = Executions(shell, self.pool, self.preparations, self._policy())
+            await self.executions.start()
+        self.handlers.open(self.originations, self.executions)
+        await self._propose_known()
+        await self._discover(stack)
+        shell.tasks.spawn(self.care.watch(), "care")
+        control = ControlServer(self.options.home.control_socket, Commands(self).table())
+        await control.start()
+        stack.push_async_callback(control.close)
+
+    def _open_accounts(self, store: Store) -> None:
+        opening = grant(self.shell.did, self.options.config.initial_mana, "opening")
+        store.ledger.transfer(opening.id, opening.cause, opening.entries)
+
+    def _policy(self) -> ExecutorPolicy:
+        prices = Prices(self.profile.price.base_mana, self.profile.price.mana_per_gfuel)
+        return ExecutorPolicy(
+            capability=lambda: self.advert().document.capability,
+            health=self.care.health,
+            may_begin=self.care.why_not,
+            prices=prices,
+            workers=self.pool.config.workers,
+            advert=lambda: self.advert().cid,
+            ran=self.fuel.ran,
+        )
+
+    async def _propose_known(self) -> None:
+        now_ms, own = self.clock.now_ms(), self.shell.peers
+        own.propose(self.options.config.peers, Found.STATIC, now_ms)
+        for record in await self.shell.storage.run(lambda store: store.peers.all()):
+            own.propose(record.endpoints, record.found, now_ms)
+
+    async def _discover(self, stack: AsyncExitStack) -> None:
+        if not self.options.config.mdns:
+            return
+        config = DiscoveryConfig(self.shell.did, self.endpoint.port, self.options.config.bind)
+        self.discovery = Discovery(config, self._candidate, lambda name: None)
+        await self.discovery.start()
+        stack.push_async_callback(self.discovery.close)
+        log.info("%s", self.discovery.why)
+
+    def _candidate(self, candidate: Candidate) -> None:
+        """mDNS names somebody; zeroconf calls this on the loop."""
+        if candidate.did != self.shell.did:
+            self.shell.peers.propose(candidate.uris, Found.MDNS, self.clock.now_ms())
+            self.shell.tasks.spawn(self.shell.notify(), "candidate")
+
+    # -- work
+
+    async def _tick(self) -> None:
+        """Let time act, then wait for something to happen."""
+        for driver in (self.originations, self.executions):
+            if driver is not None:
+                try:
+                    await driver.tick()
+                except IcnLiteError as error:
+                    log.error("%s: %s", type(driver).__name__, error)
+        now_ms = self.clock.now_ms()
+        for candidate in self.shell.peers.due(now_ms, GREETINGS_AT_ONCE):
+            self.shell.tasks.spawn(self._greet(candidate), f"greeting {candidate.uri}")
+        await self._store_refusals()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(BUSY_TICK_S if self._busy() else IDLE_TICK_S), self.shell.changed:
+                await self.shell.changed.wait()
+
+    def _busy(self) -> bool:
+        working = self.executions is not None and bool(self.executions.leases)
+        greeting = any(not candidate.did and candidate.silent < 8 for candidate in self.shell.peers.candidates.values())
+        return working or greeting or (self.originations is not None and self.originations.busy)
+
+    async def _greet(self, candidate: Proposed) -> None:
+        begun_ms = self.clock.now_ms()
+        try:
+            sealed = await self.shell.courier.advertise(candidate.uri, deadline_ms=GREETING_MS)
+        except PeerError as error:
+            log.debug("no peer at %s: %s", candidate.uri, error)
+            return
+        now_ms = self.clock.now_ms()
+        if self.shell.peers.greeted(candidate.uri, sealed, now_ms, now_ms - begun_ms):
+            log.info("peer %s at %s (%s)", sealed.signer.short, candidate.uri, candidate.found.value)
+            endpoints = self.shell.peers.endpoints(sealed.signer)
+            record = PeerRecord(sealed.signer, endpoints[:4], candidate.found, sealed.block)
+            await self.shell.storage.run(lambda store: store.peers.remember(record))
+            if self.originations is not None:
+                await self.originations.peer_found(sealed.signer)
+            await self.shell.notify()
+
+    # -- what we say of ourselves
+
+    def advert(self) -> Sealed[CapabilityAdvertisementV1]:
+        """Our advertisement as of now, signed anew when something changed."""
+        described = capability.describe(
+            self.profile, self.options.config, self.care.allowance, self.care.readings, self.fuel.fuel_per_s
+        )
+        known = self._advert.document if self._advert else None
+        if known is None or known.capability != described or known.endpoints != self.shell.endpoints:
+            self._advert_seq = max(self._advert_seq + 1, self.clock.wall_s() * 1000)
+            message = CapabilityAdvertisementV1(
+                self.shell.did, described, self.shell.endpoints, self._advert_seq, version=__version__
+            )
+            self._advert = document.seal(message, self.shell.signer)
+        assert self._advert is not None
+        return self._advert
+
+    def advert_block(self) -> bytes:
+        """The signed block of it."""
+        return self.advert().block
+
+    async def status(self) -> dict[str, Json]:
+        """What `icn-lite status` shows."""
+        config, allowance = self.options.config, self.care.allowance
+        receipts, jobs, mana = await self.shell.storage.run(
+            lambda store: (
+                store.receipts.count(),
+                store.jobs.count(),
+                store.ledger.balance(account_of(self.shell.did)),
+            )
+        )
+        refused = await self.shell.storage.run(lambda store: dict(store.counters.all()))
+        return {
+            "did": str(self.shell.did),
+            "version": __version__,
+            "pid": os.getpid(),
+            "home": str(self.options.home.path),
+            "port": self.endpoint.port,
+            "endpoints": list(self.shell.endpoints),
+            "profile": self.profile.name,
+            "profile_reason": self.profile_reason,
+            "roles": [role.value for role in config.roles],
+            "engine": config.engine.value,
+            "workers": self.pool.config.workers,
+            "fuel_per_s": self.fuel.fuel_per_s,
+            "allowance": allowance.level.value,
+            "duty_pm": allowance.duty_pm,
+            "reasons": list(allowance.reasons),
+            "mdns": self.discovery.available if self.discovery else False,
+            "mdns_why": self.discovery.why if self.discovery else "switched off",
+            "peers": len(self.shell.peers.live(self.clock.now_ms())),
+            "jobs": jobs,
+            "leases": len(self.executions.leases) if self.executions else 0,
+            "open_shards": self.executions.open_shards if self.executions else 0,
+            "receipts": receipts,
+            "mana": mana,
+            "refused": {
+                name.removeprefix(COUNTER_PREFIX): count
+                for name, count in refused.items()
+                if name.startswith(COUNTER_PREFIX)
+            },
+        }
+
+    def _refused(self, kind: str) -> None:
+        self._refusals[kind] = self._refusals.get(kind, 0) + 1
+
+    async def _store_refusals(self) -> None:
+        counted, self._refusals = self._refusals, {}
+        if counted:
+
+            def add(store: Store) -> None:
+                for kind, count in counted.items():
+                    store.counters.add(COUNTER_PREFIX + kind, count)
+
+            await self.shell.storage.run(add)
+
+
+def profile_of(config: Config) -> tuple[Profile, str]:
+    """The profile that the configuration names, or the one that fits this device, and why."""
+    if config.profile == "auto":
+        return detect()
+    return load_profile(config.profile), "named in the configuration"
+
+
+def is_termux() -> bool:
+    """Whether this is Termux on Android."""
+    return "TERMUX_VERSION" in os.environ

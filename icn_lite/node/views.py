@@ -1,0 +1,129 @@
+"""What people and programs are shown of a running node: plain JSON values, drawn from the live state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from icn_lite.model.document import decode
+from icn_lite.model.job import JobSpec, WasmRuntime
+from icn_lite.model.receipt import ExecutionReceipt, read_receipt
+from icn_lite.node.control import Json
+from icn_lite.store.db import Store
+from icn_lite.work import originator_events as ev
+
+if TYPE_CHECKING:
+    from icn_lite.node.node import Node
+    from icn_lite.node.origination import JobRun
+
+
+def job_row(store: Store, job: str, role: str, status: str, error: str) -> dict[str, Json]:
+    """One line of `icn-lite jobs`."""
+    from icn_lite.model.cid import Cid
+
+    data = store.blocks.get(Cid.parse(job))
+    spec = decode(JobSpec, data) if data is not None else None
+    return {
+        "job": job,
+        "role": role,
+        "status": status,
+        "name": spec.name if spec else None,
+        "shards": spec.input.shards if spec else None,
+        "budget": spec.budget.max_total if spec else None,
+        "error": error or None,
+    }
+
+
+def job_view(run: JobRun, receipts: dict[str, ExecutionReceipt]) -> dict[str, Json]:
+    """All about one job of ours: bids, shards with their executors and verdicts, money."""
+    machine, job = run.machine, run.machine.terms.job
+    ended = machine.ended
+    return {
+        "job": str(run.job_id),
+        "name": job.name,
+        "role": "originator",
+        "status": machine.phase.value,
+        "message": ended.sentence if ended else None,
+        "code": ended.code.value if ended and ended.code else None,
+        "reason": ended.reason.value if ended and ended.reason else None,
+        "module": str(job.runtime.module) if isinstance(job.runtime, WasmRuntime) else None,
+        "budget": job.budget.max_total,
+        "paid": machine.paid,
+        "bids": [
+            {"bidder": str(did), "price": taken.bid.price, "stake": taken.stake, "bid": str(taken.cid)}
+            for did, taken in machine.bids.items()
+        ],
+        "settled": machine.settled,
+        "shards": [_shard_view(run, index, receipts) for index in range(len(machine.terms.shards))],
+    }
+
+
+def _shard_view(run: JobRun, index: int, receipts: dict[str, ExecutionReceipt]) -> dict[str, Json]:
+    machine = run.machine
+    outcome = machine.outcomes.get(index)
+    findings = machine.findings[index]
+    runs: list[Json] = []
+    for did, finding in findings.items():
+        receipt = receipts.get(str(finding.receipt))
+        runs.append(
+            {
+                "executor": str(did),
+                "receipt": str(finding.receipt),
+                "agrees": outcome is not None and outcome.vote == finding.vote,
+                "fuel_used": receipt.fuel_used if receipt else None,
+                "cpu_ms": receipt.cpu_ms if receipt else None,
+                "wall_ms": receipt.wall_ms if receipt else None,
+                "price": receipt.price if receipt else None,
+            }
+        )
+    return {
+        "index": index,
+        "input": str(machine.terms.shards[index].input),
+        "bytes": machine.terms.shards[index].bytes,
+        "verdict": "accepted" if outcome else "disputed" if _disputed(run, index) else "open",
+        "output": str(outcome.vote[3]) if outcome and outcome.vote[3] else None,
+        "status": outcome.vote[0].value if outcome else None,
+        "exit_code": outcome.vote[2] if outcome else None,
+        "runs": runs,
+    }
+
+
+def _disputed(run: JobRun, index: int) -> bool:
+    return run.machine.phase is ev.Phase.FAILED and len(run.machine.findings[index]) > run.machine.terms.job.copies
+
+
+def receipts_of(store: Store, run: JobRun) -> dict[str, ExecutionReceipt]:
+    """The receipts that the findings of a job name, by CID."""
+    found: dict[str, ExecutionReceipt] = {}
+    for findings in run.machine.findings:
+        for finding in findings.values():
+            block = store.receipts.get(finding.receipt)
+            if block is not None:
+                found[str(finding.receipt)] = read_receipt(block).document
+    return found
+
+
+def peers_view(node: Node) -> list[Json]:
+    """`icn-lite peers`: who is here, how each was found, and what it offers."""
+    now_ms = node.clock.now_ms()
+    live = {peer.did for peer in node.shell.peers.live(now_ms)}
+    rows: list[Json] = []
+    for peer in node.shell.peers.peers.values():
+        offered = peer.advert.capability
+        rows.append(
+            {
+                "did": str(peer.did),
+                "live": peer.did in live,
+                "found": peer.found.value,
+                "endpoints": list(peer.endpoints),
+                "heard_ms_ago": now_ms - peer.heard_ms,
+                "rtt_ms": peer.rtt_ms,
+                "profile": offered.profile,
+                "roles": [role.value for role in offered.roles],
+                "workers": offered.workers,
+                "fuel_per_s": offered.fuel_per_s,
+                "allowance": offered.allowance.value,
+                "battery_pct": offered.battery_pct,
+                "version": peer.advert.version,
+            }
+        )
+    return rows

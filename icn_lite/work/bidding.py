@@ -1,0 +1,105 @@
+"""Whether an executor bids on a job, and how: its own rules over what the market offers. Pure.
+
+The price covers the job's fuel limit over all shards, because that is what the executor may have to spend; a guest
+that stays far below earns its executor a margin. A refusal is an answer too, with its J-code and a sentence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from icn_lite.market.match import Refusal, compute_score, match
+from icn_lite.market.price import Prices, base_price, completion_ms, price_limit
+from icn_lite.model.bid import AvailabilityWindow, Bid, CapabilityProof
+from icn_lite.model.capability import NodeCapability
+from icn_lite.model.cid import Cid
+from icn_lite.model.did import Did
+from icn_lite.model.errors import DocumentError, JobErrorCode
+from icn_lite.model.job import JobSpec, NetworkRequirements
+from icn_lite.model.messages import JobAnnouncementV1
+
+BID_MARGIN_MS: Final = 60_000  # how long a bid holds beyond the bidding window
+PER_FUEL_MARGIN: Final = 2  # shards are planned at twice the measured time: transfer, heat, other work
+
+
+@dataclass(frozen=True, slots=True)
+class BidderView:
+    """What an executor knows of itself when it is asked; `attestation` is the CID of its advertisement."""
+
+    did: Did
+    capability: NodeCapability
+    prices: Prices
+    nonce: bytes
+    now_s: int
+    open_shards: int
+    max_open_shards: int
+    attestation: Cid | None = None
+
+
+def consider(announcement: JobAnnouncementV1, view: BidderView) -> Bid | Refusal:
+    """A bid for an announced job, or why there is none."""
+    job = announcement.job
+    if announcement.originator != job.submitter:
+        return _no("originator", f"announced by {announcement.originator}, submitted by {job.submitter}")
+    if view.did == job.submitter:
+        return _no("own", "a node does not bid on its own job")
+    answer = match(job, view.capability)
+    if isinstance(answer, Refusal):
+        return answer
+    if job.is_interactive or job.code.stages:
+        return _no("unsupported", "interactive jobs and workflows are not run by this version")
+    if job.network != NetworkRequirements():
+        return _no("network", "guests have no network here, and bandwidth is not promised")
+    if view.open_shards >= view.max_open_shards:
+        return _no("busy", f"{view.open_shards} shards are under way, which is the most for this device")
+    return _offer(announcement, view)
+
+
+def _offer(announcement: JobAnnouncementV1, view: BidderView) -> Bid | Refusal:
+    job, capability = announcement.job, view.capability
+    fuel = job.compute.max_fuel * job.input.shards
+    limit, price = price_limit(job), base_price(view.prices, fuel)
+    if price > limit:
+        message = f"at most {limit} mana are paid for one execution, this device asks {price}"
+        return Refusal(JobErrorCode.INSUFFICIENT_BUDGET, "price", message)
+    if capability.fuel_per_s == 0 or capability.duty_pm == 0:
+        return _no("speed", "the device's speed is not known")
+    needed_ms = PER_FUEL_MARGIN * completion_ms(fuel, capability.fuel_per_s * capability.workers, capability.duty_pm)
+    left_ms = max(0, job.deadline - job.created_at) * 1000
+    if needed_ms > left_ms:
+        message = f"needs up to {needed_ms // 1000} s, the deadline is in {left_ms // 1000} s"
+        return Refusal(JobErrorCode.DEADLINE_EXCEEDED, "deadline", message)
+    valid_ms = announcement.bidding_ms + BID_MARGIN_MS
+    try:
+        return Bid(
+            bidder=view.did,
+            job_originator=job.submitter,
+            job_id=job.id,
+            nonce=view.nonce,
+            price=price,
+            completion_time=view.now_s + needed_ms // 1000,
+            completion_ms=needed_ms,
+            valid_until=view.now_s + valid_ms // 1000,
+            valid_ms=valid_ms,
+            compute_score=compute_score(capability),
+            availability=AvailabilityWindow(left_ms, max(1, capability.workers)),
+            max_shards=view.max_open_shards - view.open_shards,
+            capability_proof=CapabilityProof(resource_attestation=view.attestation),
+            region=capability.region,
+        )
+    except DocumentError as error:
+        return _no("bounds", error.message)
+
+
+def check_lease_against_bid(shard_prices: list[int], bid: Bid, job: JobSpec) -> str:
+    """Why a lease doesn't honour the bid it names; empty if it does."""
+    if sum(shard_prices) > bid.price:
+        return f"the lease pays {sum(shard_prices)} mana for a part of what was offered for {bid.price} in all"
+    if len(shard_prices) > job.input.shards:
+        return f"the lease has {len(shard_prices)} shards, the job {job.input.shards}"
+    return ""
+
+
+def _no(reason: str, message: str) -> Refusal:
+    return Refusal(JobErrorCode.NO_EXECUTOR_AVAILABLE, reason, message)
