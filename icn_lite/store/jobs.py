@@ -1,7 +1,8 @@
 """Jobs that this node submitted or works on: one row a job and role.
 
 The row is what lists and `status` show; the job's document is a block, and its machine is rebuilt from the journal.
-Jobs are numbered in the order in which they came, which needs no clock.
+Jobs are numbered in the order in which they came, which needs no clock. Of more than `MAX_JOBS` rows the oldest go:
+whoever announces jobs without end fills no disk.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from icn_lite.model.errors import StoreError
 from icn_lite.store.database import Database, Row
 
 MAX_LISTED: Final = 1_000  # rows of one answer; further ones by `after`
+MAX_JOBS: Final = 10_000  # rows in all; a few MB, and more than anybody reads
 MAX_STATUS_CHARS: Final = 64  # the longest status name has 17
 MAX_ERROR_CHARS: Final = 1_024  # two sentences
 
@@ -56,9 +58,12 @@ class Jobs:
                 "UPDATE jobs SET status = ?, document = ?, error = ? WHERE id = ? AND role = ?", values + key
             ):
                 return self._db.number("SELECT number FROM jobs WHERE id = ? AND role = ?", key)
-            return self._db.insert(
+            number = self._db.insert(
                 "INSERT INTO jobs(status, document, error, id, role) VALUES (?, ?, ?, ?, ?)", values + key
             )
+            # Numbers rise by one at an insert, so all but the last MAX_JOBS numbers are the oldest rows.
+            self._db.run("DELETE FROM jobs WHERE number <= ?", (number - MAX_JOBS,))
+            return number
 
     def get(self, job: Cid, role: JobRole) -> JobRecord | None:
         """One job in one role, or None."""

@@ -10,7 +10,7 @@ from store_samples import roll_back, signer_of
 from icn_lite.model.cid import Cid
 from icn_lite.model.did import Did
 from icn_lite.model.errors import StoreError
-from icn_lite.store import counters, journal, peers
+from icn_lite.store import counters, jobs, journal, peers
 from icn_lite.store.db import Store
 from icn_lite.store.jobs import JobRecord, JobRole
 from icn_lite.store.peers import Found, PeerRecord
@@ -98,6 +98,16 @@ def test_a_job_without_a_proper_status_is_refused(store: Store, status: str) -> 
         with pytest.raises(StoreError, match="expected a status"):
             store.jobs.upsert(JobRecord(JOB, JobRole.ORIGINATOR, status, DOCUMENT))
         assert store.jobs.count() == 0
+
+
+def test_too_many_jobs_push_out_the_oldest_rows(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "MAX_JOBS", 3)
+    names = [Cid.of_raw(bytes([number])) for number in range(5)]
+    with store:
+        for name in names:
+            store.jobs.upsert(JobRecord(name, JobRole.EXECUTOR, "bid", DOCUMENT))
+            store.jobs.upsert(JobRecord(name, JobRole.EXECUTOR, "leased", DOCUMENT))
+        assert [record.id for record in store.jobs.list()] == names[2:]
 
 
 # Peers
