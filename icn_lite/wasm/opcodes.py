@@ -92,12 +92,6 @@ STORES: Final[dict[int, tuple[int, int]]] = {
     0x3A: (I32, 0), 0x3B: (I32, 1), 0x3C: (I64, 0), 0x3D: (I64, 1), 0x3E: (I64, 2),
 }  # fmt: skip
 
-# Float instructions whose NaN result the specification leaves open (§4.3.3): everything that computes, but not
-# abs, neg, copysign, and reinterpretations, which only touch the sign or nothing.
-NAN_MAKERS: Final = frozenset(
-    [*range(0x8D, 0x98), *range(0x9B, 0xA6), 0xB6, 0xBB]
-)  # ceil..max of both widths, f32.demote, f64.promote
-
 # What a refusal says about opcodes that this room knows but does not run: feature, compiler flag that avoids it.
 UNSUPPORTED: Final[dict[int, tuple[str, str]]] = {
     0x06: ("exception handling", "compile without exceptions"),

@@ -21,6 +21,7 @@ from icn_lite.wasm.hostfuncs import HOST_FUNCTIONS, HostFunction, HostTable
 from icn_lite.wasm.leb import write_u32
 from icn_lite.wasm.limits import DEFAULT_LIMITS, Limits
 from icn_lite.wasm.module import Element, Global, Module, SizeRange
+from icn_lite.wasm.nan import NanPass
 from icn_lite.wasm.opcodes import I32, I64
 from icn_lite.wasm.plan import BASE_BYTES, Plan, make_plan
 from icn_lite.wasm.rewrite import BodyWriter, Names, PlanLookup
@@ -183,7 +184,9 @@ class _Builder:
                 names.block_types[function.type.results] = shims.block_type(function.type.results)
         lookup = PlanLookup(self.plan.functions, self.plan.graph.type_nodes)
         for number, function in enumerate(self.code):
-            draft.bodies[number] = BodyWriter(function, self.plan.functions[function.index], names, lookup).write()
+            edits = NanPass(module, function).run() if function.floats else None
+            plan = self.plan.functions[function.index]
+            draft.bodies[number] = BodyWriter(function, plan, names, lookup, edits).write()
         draft.elements = [
             Element(e.offset, tuple(None if f is None else names.wrappers.get(f, f) for f in e.functions))
             for e in module.elements

@@ -17,6 +17,7 @@ from icn_lite.wasm import opcodes as op
 from icn_lite.wasm.encode import locals_of
 from icn_lite.wasm.flow import ENTRY
 from icn_lite.wasm.leb import write_signed, write_u32
+from icn_lite.wasm.nan import Edits
 from icn_lite.wasm.opcodes import I32, I64
 from icn_lite.wasm.plan import FunctionPlan
 from icn_lite.wasm.types import FuncType
@@ -50,11 +51,13 @@ def subtract(amount: int) -> bytes:
 class BodyWriter:
     """Writes one function."""
 
-    def __init__(self, function: FunctionCode, plan: FunctionPlan, names: Names, lookup: PlanLookup) -> None:
+    def __init__(self, function: FunctionCode, plan: FunctionPlan, names: Names, lookup: PlanLookup, edits: Edits | None) -> None:
         self.function = function
         self.plan = plan
         self.names = names
         self.lookup = lookup
+        self.edits = edits
+        self.places = edits.places() if edits else []
         self.out: list[bytes] = []
         self.cached = bool(plan.flow.repeated) and plan.touches_fuel
         self.extra: list[int] = []
@@ -155,7 +158,7 @@ class BodyWriter:
             self.out.append(b"\x02" + self.names.block_types[function.type.results])
             self.join()
         for i, event in enumerate(function.events):
-            self.out.append(self.names.data[event.raw : event.at])
+            self.span(event)
             code = event.op
             if code == op.END:
                 self.frames -= 1
@@ -173,6 +176,13 @@ class BodyWriter:
             self.store()
         self.out.append(END_BYTE)
         return locals_of(function.locals[len(function.type.params) :] + self.extra) + b"".join(self.out)
+
+    def span(self, event: Event) -> None:
+        """The plain instructions before an event, with their repairs."""
+        if self.edits is None:
+            self.out.append(self.names.data[event.raw : event.at])
+        else:
+            self.out.append(self.edits.apply(self.names.data, event.raw, event.at, self.places))
 
     def copy(self, event: Event) -> None:
         """The event's own bytes."""

@@ -49,7 +49,7 @@ class FunctionCode:
     events: list[Event]
     operand_peak: int
     loop_nesting: int
-    makes_nan: bool
+    floats: bool  # computes with floats (or extends a sign), or loads an f32
     start: int  # first instruction
     end: int
 
@@ -102,7 +102,7 @@ class BodyValidator:
         self.loops = 0
         self.loop_peak = 0
         self.blocks = 0
-        self.makes_nan = False
+        self.floats = False
 
     def fail(self, message: str, at: int) -> ModuleError:
         """An invalid instruction."""
@@ -213,7 +213,7 @@ class BodyValidator:
         self.frames = [Frame(op.BLOCK, func_type.results, func_type.results, (), 0, 0, False, True, 0)]
         self.height, self.dead, self.live, self.raw = 0, False, True, pos
         self.loops = self.loop_peak = self.blocks = 0
-        self.makes_nan = False
+        self.floats = False
         try:
             peak = self.instructions(pos, local_types)
         except IndexError as error:
@@ -223,17 +223,18 @@ class BodyValidator:
         if self.blocks * (len(local_types) + peak) > self.limits.block_work:
             raise self.over(f"{self.blocks} blocks over {len(local_types)} locals are too much to compile", body.start)
         return FunctionCode(
-            self.function, func_type, local_types, self.events, peak, self.loop_peak, self.makes_nan, pos, body.end
+            self.function, func_type, local_types, self.events, peak, self.loop_peak, self.floats, pos, body.end
         )
 
     def instructions(self, pos: int, local_types: list[int]) -> int:
         """All instructions up to the body's own `end`; returns the operand peak."""
         # Locals of this function, not attributes: this loop is nearly all of the time that validation takes.
         data, stack, simple, kinds = self.data, self.stack, op.SIMPLE, _KIND
-        loads, stores, nan_makers = op.LOADS, op.STORES, op.NAN_MAKERS
+        loads, stores = op.LOADS, op.STORES
         count = len(local_types)
         no_memory = self.module.memory is None
         height = cost = peak = 0
+        floats = False
         while True:
             at = pos
             code = data[pos]
@@ -266,8 +267,8 @@ class BodyValidator:
                 else:
                     self.pop(wanted, at)
                     stack.append(result)
-                if code in nan_makers:
-                    self.makes_nan = True
+                if code > 0x8A:
+                    floats = True
                 continue
             if code == 0x41:  # i32.const
                 if data[pos] < 0x80:
@@ -306,6 +307,8 @@ class BodyValidator:
                     _, pos = read_u32(data, pos, self.end)
                 if no_memory:
                     self.memory(at)
+                if code == 0x2A:
+                    floats = True
                 if kind == 1:
                     if len(stack) > height and stack[-1] == I32:
                         stack[-1] = wanted
@@ -339,6 +342,7 @@ class BodyValidator:
             if pos > self.end:
                 raise self.malformed("unexpected end of the body", self.end)
             raise self.malformed("instructions after the body's end", pos)
+        self.floats = floats
         return peak
 
     def alignment(self, pos: int, largest: int, at: int) -> None:
