@@ -51,11 +51,11 @@ class Care:
         """Look again and again; between two looks keep to the duty cycle."""
         while True:
             await self.look()
-            span_ms = BUSY_MS if self._pool.waiting else IDLE_MS
+            span_ms = BUSY_MS if self._pool.accepted else IDLE_MS
             until_ms = clock_ms() + span_ms
             while clock_ms() < until_ms:
                 await self._period(min(DUTY_PERIOD_MS, until_ms - clock_ms()))
-                if self._pool.waiting and span_ms == IDLE_MS:
+                if self._pool.accepted and span_ms == IDLE_MS:
                     break  # work has begun: look at once
 
     async def _period(self, span_ms: int) -> None:

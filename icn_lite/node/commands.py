@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from icn_lite.market.settle import account_of
-from icn_lite.model import schema
+from icn_lite.model import cbor, schema
 from icn_lite.model.cid import Cid
 from icn_lite.model.errors import DocumentError, JobError, NotSupported, UsageError
 from icn_lite.model.job import JobSpec, WasmRuntime
@@ -168,7 +168,7 @@ class Commands:
         def read(store: Store) -> Json:
             accounts = store.ledger.accounts()
             return {
-                "accounts": {name: balance for name, balance in accounts},
+                "accounts": dict(accounts),
                 "sum": store.ledger.sum(),
                 "own": store.ledger.balance(account_of(self._node.shell.did)),
             }
@@ -195,5 +195,6 @@ class Commands:
             raise UsageError(f"{key}: {error.reason}", hint="see `icn-lite jobs`") from error
 
 
-def _plain(fields: dict[str, Json]) -> dict[str, schema.Value]:
-    return dict(fields)
+def _plain(fields: dict[str, Json]) -> dict[str, cbor.Value]:
+    """JSON's values are CBOR's, which the type checker can't see of nested ones."""
+    return cast(dict[str, cbor.Value], fields)

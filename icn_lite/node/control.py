@@ -18,7 +18,7 @@ from typing import Final, TypeAlias
 
 from icn_lite.model.errors import IcnLiteError, PeerError, UsageError
 
-Json: TypeAlias = "None | bool | int | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | str | list[Json] | dict[str, Json] | None"
 Command: TypeAlias = Callable[[Mapping[str, Json], bytes], Awaitable[Json]]
 
 MAX_LINE_BYTES: Final = 256 << 10  # a job document with its policy; a list of the newest jobs as an answer

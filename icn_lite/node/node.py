@@ -74,7 +74,7 @@ class Node:
         self.options = options
         self.profile, self.profile_reason = profile_of(config)
         self.clock = Clock()
-        self.preparations = Preparations(structural_limits(self.profile))
+        self.preparations = Preparations(structural_limits(self.profile.wasm))
         self.fuel = capability.FuelMeter(self.profile.prior.fuel_per_s)
         self.pool = Pool(PoolConfig(capability.workers(self.profile, config), config.engine.value))
         storage = Storage(options.home.path, config.storage_mb << 20)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Final
 
-from icn_lite.device.profile import Profile
 from icn_lite.model.cid import Cid
 from icn_lite.model.errors import ModuleError, ProfileError
 from icn_lite.wasm.limits import DEFAULT_LIMITS, Limits
@@ -21,16 +21,13 @@ MAX_KEPT: Final = 8  # prepared modules in memory; a megabyte each at most on sm
 NOT_FOR_PROFILES: Final = frozenset({"memory_pages", "stack_bytes"})  # they change what a guest computes
 
 
-def structural_limits(profile: Profile) -> Limits:
+def structural_limits(wasm: Mapping[str, int]) -> Limits:
     """The profile's `[wasm]` section as limits; raises `ProfileError` for a name that is none."""
     known = {field.name for field in fields(Limits)} - NOT_FOR_PROFILES
-    for name in profile.wasm:
+    for name in wasm:
         if name not in known:
-            raise ProfileError(
-                f"profile {profile.name}: [wasm] {name} is no structural limit",
-                hint=f"known: {', '.join(sorted(known))}",
-            )
-    return replace(DEFAULT_LIMITS, **profile.wasm)
+            raise ProfileError(f"[wasm] {name} is no structural limit", hint=f"known: {', '.join(sorted(known))}")
+    return replace(DEFAULT_LIMITS, **wasm)
 
 
 class Preparations:
