@@ -134,7 +134,7 @@ class Run:
 
     def _link(self, row: Any) -> HostLink:
         module, name, params, results, how = row
-        return HostLink(module, name, params, results, self._counted(self._function(module, name, results, how)))
+        return HostLink(module, name, params, results, self._counted(self._function(module, name, results, how), bool(results)))
 
     def _function(self, module: str, name: str, results: list[str], how: int) -> Callable[..., int | None]:
         is_wasi = module == wasi.MODULE
@@ -144,19 +144,21 @@ class Run:
                 code = wasi.ENOTCAPABLE if forbidden else wasi.ENOSYS
             else:
                 code = hostabi.NOT_PERMITTED if forbidden else hostabi.NOT_SUPPORTED
-            return (lambda *_: code) if results else (lambda *_: None)
+            return lambda *_: code
         if is_wasi:
             return self._wasi.function(name)
         return self._icn.function(name, is_remote=how == LINK_REMOTE)
 
-    def _counted(self, function: Callable[..., int | None]) -> Callable[..., int | None]:
+    def _counted(self, function: Callable[..., int | None], answers: bool) -> Callable[..., int | None]:
+        """Count calls and stop a guest that makes too many; a function without a result can't tell its errors."""
         limit = self._call_limit
 
         def call(*args: int) -> int | None:
             self._calls += 1
             if self._calls > limit:
                 raise Trap("host_error")
-            return function(*args)
+            answer = function(*args)
+            return answer if answers else None
 
         return call
 

@@ -8,6 +8,7 @@ WebAssembly core specification §2.2 (values), §2.3.1 (number types).
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, cast, get_args
@@ -78,5 +79,7 @@ def _float_bits(value_type: ValueType, number: str) -> int:
             raise OverflowError(number)
         return bits
     value = float.fromhex(number) if "0x" in number else float(number)
+    if math.isinf(value) and "inf" not in number.lower():
+        raise OverflowError(number)
     packed = struct.pack("<f", value) if value_type == "f32" else struct.pack("<d", value)
     return int.from_bytes(packed, "little")
