@@ -11,7 +11,7 @@ import typing
 from enum import Enum
 from typing import Annotated, Any
 
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import icn_lite.model
@@ -22,9 +22,9 @@ from icn_lite.model.did import Did
 from icn_lite.model.errors import DocumentError
 from icn_lite.model.receipt import ExecutionReceipt, ReceiptStatus
 
-FEW = settings(max_examples=20, deadline=None, derandomize=True)
+FEW = settings(max_examples=12, deadline=None, derandomize=True)
 SOME = settings(max_examples=60, deadline=None, derandomize=True)
-MANY = settings(max_examples=400, deadline=None, derandomize=True)
+MANY = settings(max_examples=150, deadline=None, derandomize=True)
 
 SIGNER = KeySigner(b"\1" * 32)
 OTHER = KeySigner(b"\2" * 32)
@@ -36,7 +36,11 @@ def document_classes() -> list[type]:
     found: dict[str, type] = {}
     for module in pkgutil.iter_modules(icn_lite.model.__path__):
         for item in vars(importlib.import_module(f"icn_lite.model.{module.name}")).values():
-            if isinstance(item, type) and dataclasses.is_dataclass(item) and isinstance(getattr(item, "KIND", None), str):
+            if (
+                isinstance(item, type)
+                and dataclasses.is_dataclass(item)
+                and isinstance(getattr(item, "KIND", None), str)
+            ):
                 found[item.__name__] = item
     return [found[name] for name in sorted(found)]
 
@@ -88,7 +92,9 @@ def of(hint: Any, bounds: tuple[object, ...] = ()) -> st.SearchStrategy[Any]:
         return texts(bounds)
     if hint is bytes:
         least, most = length(bounds, DEFAULT_MAX_BYTES)
-        return st.one_of(st.binary(min_size=least, max_size=min(most, max(least, USUAL_LENGTH))), st.just(b"\xff" * most))
+        return st.one_of(
+            st.binary(min_size=least, max_size=min(most, max(least, USUAL_LENGTH))), st.just(b"\xff" * most)
+        )
     if issubclass(hint, Enum):
         return st.sampled_from(list(hint))
     if hint is ExecutionReceipt:
@@ -173,3 +179,16 @@ def extreme(hint: Any, bounds: tuple[object, ...] = ()) -> Any:
         return max(hint, key=lambda member: len(str(member.value)))
     hints = typing.get_type_hints(hint, include_extras=True)
     return hint(**{field.name: extreme(hints[field.name]) for field in dataclasses.fields(hint)})
+
+
+def samples_of(cls: type) -> list[Any]:
+    """The same few values of a class in every run."""
+    found: list[Any] = []
+
+    @FEW
+    @given(of(cls))
+    def collect(item: Any) -> None:
+        found.append(item)
+
+    collect()
+    return found
