@@ -224,7 +224,9 @@ def _translate(error: sqlite3.Error, path: Path) -> StoreError:
     if name == "SQLITE_BUSY":
         return StoreError(f"{path} is locked by another program", hint="close what has it open and try again")
     if name.startswith("SQLITE_CANTOPEN"):
-        return StoreError(f"can't open {path}", hint="run `icn-lite init` first, or name the folder with --home")
+        return StoreError(
+            f"can't open {path}", hint="check the folder's owner and permissions (readers write too: node.db-shm)"
+        )
     if name.startswith("SQLITE_IOERR"):
         return StoreError(f"reading or writing {path} failed ({name})", hint="check the disk and its free space")
     return StoreError(f"{path}: {error} ({name})")

@@ -88,6 +88,18 @@ def test_killed_in_the_middle_of_statements(tmp_path: Path) -> None:
         kept = _check(tmp_path, int(said[-1]) if said else kept)
 
 
+def test_a_reader_sees_what_a_killed_node_committed(tmp_path: Path) -> None:
+    with _start(tmp_path) as child:
+        assert child.stdout is not None
+        acknowledged = int(child.stdout.readline())
+        child.kill()
+        acknowledged = int((child.stdout.read().split() or [acknowledged])[-1])
+    with Store.open(tmp_path, read_only=True) as reader:
+        assert acknowledged <= check_runs(reader, SIGNER) <= acknowledged + 1
+    # Reading has not made the end clean.
+    assert _check(tmp_path, acknowledged) >= acknowledged
+
+
 @pytest.fixture(scope="module")
 def logged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[int]]:
     """A home whose commits all lie in the write-ahead log, and where in the log each of them ends."""
