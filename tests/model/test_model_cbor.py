@@ -46,14 +46,18 @@ def test_round_trip(value: Any) -> None:
     assert cbor.encode(found) == block
 
 
+def check_offset(refusal: DocumentError, block: bytes) -> None:
+    assert refusal.offset is not None, refusal
+    assert 0 <= refusal.offset <= len(block), refusal
+
+
 @MANY
 @given(st.binary(max_size=24))
 def test_whatever_is_accepted_is_canonical(block: bytes) -> None:
     try:
         value = cbor.decode(block)
     except DocumentError as error:
-        assert error.offset is not None
-        assert 0 <= error.offset <= len(block)
+        check_offset(error, block)
         return
     assert cbor.encode(value) == block
 

@@ -46,13 +46,17 @@ def test_json_form_round_trips_through_text(cls: type, data: st.DataObject) -> N
     assert schema.from_value(cls, json.loads(text), "json") == item
 
 
+def check_offset(refusal: DocumentError, block: bytes) -> None:
+    assert refusal.offset is not None, refusal
+    assert 0 <= refusal.offset <= len(block), refusal
+
+
 def check_mutant(cls: type, payload: bytes, mutant: bytes) -> None:
     """A mutant is refused with an offset inside it, or it is another document whose one form it is."""
     try:
         found = document.decode(cls, mutant)
     except DocumentError as error:
-        assert error.offset is not None, error
-        assert 0 <= error.offset <= len(mutant), error
+        check_offset(error, mutant)
         return
     assert document.encode(found) == mutant
     assert found != document.decode(cls, payload)

@@ -196,7 +196,7 @@ class TaggedType:
 
 @dataclass(frozen=True, slots=True)
 class NoneNotDefault:
-    maybe: Inner | None = Inner()  # noqa: RUF009 - that this is wrong is what the test shows
+    maybe: Inner | None = Inner()
 
 
 @pytest.mark.parametrize("cls", [NoForm, UntaggedUnion, TaggedType, NoneNotDefault])
