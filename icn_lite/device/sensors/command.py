@@ -69,10 +69,11 @@ def _drain(process: subprocess.Popen[bytes], name: str, deadline: float) -> byte
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Leave nothing behind: pipe closed, group killed, process reaped."""
+    """Leave nothing behind: pipe closed, and unless it ended by itself, group killed and process reaped."""
     assert process.stdout is not None
     process.stdout.close()
-    # the group outlives its leader while a helper runs; its number cannot be taken by another before then
+    if process.returncode is not None:
+        return  # reaped: its number may belong to another group by now
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     with contextlib.suppress(subprocess.TimeoutExpired):

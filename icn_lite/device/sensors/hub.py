@@ -48,14 +48,11 @@ def read_sources(sources: Sequence[Source], now_ms: int) -> Readings:
 
 @dataclass(slots=True)
 class _Slot:
-    """One source, the thread that asks it, and what it said last and when."""
+    """One source, whether a thread is asking it, and what it said last and when."""
 
     source: Source
-    thread: threading.Thread | None = None
+    asking: bool = False
     said: tuple[int, Sequence[Reading]] = (0, ())
-
-    def busy(self) -> bool:
-        return self.thread is not None and self.thread.is_alive()
 
 
 class SensorHub:
@@ -67,7 +64,7 @@ class SensorHub:
 
     async def read(self, deadline_ms: int = DEADLINE_MS) -> Readings:
         """Fresh readings; of sources that hang, the last ones with their age. One caller at a time."""
-        started = [self._ask(slot) for slot in self._slots if not slot.busy()]
+        started = [self._ask(slot) for slot in self._slots if not slot.asking]
         if started:
             await asyncio.wait(started, timeout=deadline_ms / 1000)
         now_ms = self._clock()
@@ -76,10 +73,9 @@ class SensorHub:
     def _ask(self, slot: _Slot) -> asyncio.Future[None]:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
-        slot.thread = threading.Thread(
-            target=self._poll, args=(slot, loop, done), name=f"sensor-{slot.source.name}", daemon=True
-        )
-        slot.thread.start()
+        slot.asking = True
+        name = f"sensor-{slot.source.name}"
+        threading.Thread(target=self._poll, args=(slot, loop, done), name=name, daemon=True).start()
         return done
 
     def _poll(self, slot: _Slot, loop: asyncio.AbstractEventLoop, done: asyncio.Future[None]) -> None:
@@ -87,6 +83,7 @@ class SensorHub:
             now_ms = self._clock()
             slot.said = (now_ms, slot.source.read(now_ms))
         finally:
+            slot.asking = False
             with contextlib.suppress(RuntimeError):  # the loop may have been closed while the source hung
                 loop.call_soon_threadsafe(_finish, done)
 

@@ -1,0 +1,360 @@
+"""The governor: each rule by example, and what must hold for every history of readings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from icn_lite.device.catalogue import list_profiles, load_profile
+from icn_lite.device.governor import (
+    DUTY_STEP_PM,
+    MAX_BATTERY_AGE_MS,
+    MAX_TEMP_AGE_MS,
+    Allowance,
+    GovernorState,
+    Level,
+    step,
+)
+from icn_lite.device.profile import Profile
+from icn_lite.device.reading import Quantity, Reading, Readings, known, unknown
+from icn_lite.device.sensors.hub import default_sources, read_sources
+
+FIXTURES = Path(__file__).parent / "fixtures"
+PI = load_profile("pi-4")
+PHONE = load_profile("termux-phone")
+LAPTOP = load_profile("x86-laptop")
+SERVER = load_profile("server")
+STRICTNESS = list(Level)
+
+
+def sensed(
+    soc_c: int | None = 40,
+    *,
+    present: int | None = 0,
+    pct: int | None = None,
+    mains: int | None = None,
+    battery_c: int | None = None,
+) -> Readings:
+    """Readings in whole units; None is unknown."""
+
+    def one(quantity: Quantity, value: int | None, scale: int = 1) -> Reading:
+        if value is None:
+            return unknown(quantity, "test", "the sensor is silent")
+        return known(quantity, value * scale, "test")
+
+    return Readings(
+        (
+            one(Quantity.SOC_TEMP, soc_c, 1000),
+            one(Quantity.BATTERY_PRESENT, present),
+            one(Quantity.BATTERY_PCT, pct),
+            one(Quantity.ON_MAINS, mains),
+            one(Quantity.BATTERY_TEMP, battery_c, 1000),
+        )
+    )
+
+
+def phone(soc_c: int | None = 40, pct: int | None = 90, mains: int | None = 1, battery_c: int | None = 30) -> Readings:
+    """A phone that charges and is cool, unless said otherwise."""
+    return sensed(soc_c, present=1, pct=pct, mains=mains, battery_c=battery_c)
+
+
+@dataclass
+class Device:
+    """A profile with its state; every step is `gap_s` after the one before."""
+
+    profile: Profile
+    state: GovernorState = field(default_factory=GovernorState)
+    now_ms: int = 1_000_000
+
+    def feel(self, readings: Readings, gap_s: int = 3600) -> Allowance:
+        self.now_ms += gap_s * 1000
+        self.state, allowance = step(self.profile, self.state, readings, self.now_ms)
+        return allowance
+
+
+class TestHeat:
+    def test_cool_runs(self) -> None:
+        assert Device(PI).feel(sensed(40)) == Allowance(Level.RUN, 1000)
+
+    def test_slow_before_suspend(self) -> None:
+        pi = Device(PI)
+        assert pi.feel(sensed(69)).level is Level.RUN
+        warm = pi.feel(sensed(70))
+        assert (warm.level, warm.duty_pm) == (Level.SLOW, 950)
+        assert warm.reasons == ("processor at 70 °C: slow from 70 °C, full speed again at 64 °C",)
+        hotter = pi.feel(sensed(78))
+        assert (hotter.level, hotter.duty_pm) == (Level.SLOW, 350)
+        hot = pi.feel(sensed(79))
+        assert (hot.level, hot.duty_pm) == (Level.SUSPEND, 0)
+        assert hot.reasons == ("processor at 79 °C: limit 79 °C, resumes at 72 °C",)
+        assert pi.feel(sensed(73)).level is Level.SUSPEND
+        assert pi.feel(sensed(72)).level is Level.SLOW
+        assert pi.feel(sensed(65)).level is Level.SLOW
+        assert pi.feel(sensed(64)).level is Level.RUN
+
+    def test_duty_falls_evenly_in_steps(self) -> None:
+        duties = [Device(PI).feel(sensed(soc_c)).duty_pm for soc_c in range(70, 79)]
+        assert duties == sorted(duties, reverse=True)
+        assert all(duty % DUTY_STEP_PM == 0 and duty >= PI.thermal.slow_duty_pm for duty in duties)
+
+    def test_an_unknown_temperature_is_not_a_cool_one(self) -> None:
+        allowance = Device(PI).feel(sensed(None))
+        assert (allowance.level, allowance.duty_pm) == (Level.SLOW, PI.thermal.unknown_duty_pm)
+        assert allowance.reasons == ("processor temperature unknown (the sensor is silent)",)
+        assert Device(SERVER).feel(sensed(None)) == Allowance(Level.RUN, 1000)
+
+    def test_a_profile_may_forbid_work_without_a_thermometer(self) -> None:
+        strict = replace(PI, thermal=replace(PI.thermal, unknown_duty_pm=0))
+        assert Device(strict).feel(sensed(None)).level is Level.SUSPEND
+
+    def test_a_sensor_that_falls_silent_while_hot_keeps_it_suspended(self) -> None:
+        pi = Device(PI)
+        pi.feel(sensed(80))
+        silent = pi.feel(sensed(None))
+        assert silent.level is Level.SUSPEND
+        assert "too hot when last seen" in silent.reasons[0]
+        assert pi.feel(sensed(50)).level is Level.RUN
+
+    def test_an_old_temperature_is_unknown(self) -> None:
+        assert Device(PI).feel(sensed(40).aged(MAX_TEMP_AGE_MS)).level is Level.RUN
+        stale = Device(PI).feel(sensed(40).aged(MAX_TEMP_AGE_MS + 1))
+        assert stale.level is Level.SLOW
+        assert "30 s old" in stale.reasons[0]
+
+
+class TestBattery:
+    def test_a_charging_phone_runs(self) -> None:
+        assert Device(PHONE).feel(phone()) == Allowance(Level.RUN, 1000)
+
+    def test_unplugging_drains_at_once(self) -> None:
+        device = Device(PHONE)
+        device.feel(phone())
+        unplugged = device.feel(phone(mains=0), gap_s=0)
+        assert (unplugged.level, unplugged.may_bid, unplugged.may_run) == (Level.DRAIN, False, True)
+        assert unplugged.reasons == ("on battery; it works only while charging",)
+
+    def test_unplugged_is_no_reason_where_the_owner_allows_it(self) -> None:
+        generous = replace(PHONE, battery=replace(PHONE.battery, only_when_charging=False))
+        assert Device(generous).feel(phone(mains=0)).level is Level.RUN
+
+    def test_nobody_knows_whether_it_charges(self) -> None:
+        assert "nobody knows" in Device(PHONE).feel(phone(mains=None)).reasons[0]
+        assert Device(PHONE).feel(phone(mains=None)).level is Level.DRAIN
+
+    def test_floor_and_resume(self) -> None:
+        device = Device(PHONE)
+        assert device.feel(phone(pct=51)).level is Level.RUN
+        low = device.feel(phone(pct=50))
+        assert low.level is Level.SUSPEND
+        assert low.reasons == ("battery at 50 %: floor 50 %, resumes at 70 %",)
+        assert device.feel(phone(pct=69)).level is Level.SUSPEND
+        assert device.feel(phone(pct=70)).level is Level.RUN
+
+    def test_an_expected_battery_that_cannot_be_read_drains(self) -> None:
+        allowance = Device(PHONE).feel(sensed(present=None))
+        assert allowance.level is Level.DRAIN
+        assert "battery charge unknown (the sensor is silent)" in allowance.reasons
+
+    def test_a_phone_whose_battery_nobody_sees_still_has_one(self) -> None:
+        assert Device(PHONE).feel(sensed(present=0, mains=1)).level is Level.DRAIN
+
+    def test_a_charge_that_was_low_and_is_unknown_stays_low(self) -> None:
+        device = Device(PHONE)
+        device.feel(phone(pct=20))
+        assert device.feel(phone(pct=None)).level is Level.SUSPEND
+
+    def test_old_charge_is_unknown(self) -> None:
+        cool = phone().get(Quantity.SOC_TEMP)
+        old = Readings((cool, *phone().aged(MAX_BATTERY_AGE_MS + 1).items[1:]))
+        assert Device(PHONE).feel(old).level is Level.DRAIN
+
+    def test_a_hot_battery_suspends_until_it_is_cool(self) -> None:
+        device = Device(PHONE)
+        assert device.feel(phone(battery_c=40)).level is Level.SUSPEND
+        assert device.feel(phone(battery_c=38)).level is Level.SUSPEND
+        assert "too hot when last seen" in device.feel(phone(battery_c=None)).reasons[0]
+        assert device.feel(phone(battery_c=37)).level is Level.RUN
+
+    def test_a_laptop_may_have_none(self) -> None:
+        assert Device(LAPTOP).feel(sensed(present=0)).level is Level.RUN
+        assert Device(LAPTOP).feel(sensed(present=None)).level is Level.DRAIN
+        assert Device(LAPTOP).feel(sensed(present=1)).level is Level.DRAIN
+
+    def test_a_board_that_expects_none_heeds_one_that_is_seen(self) -> None:
+        assert Device(PI).feel(sensed(present=None)).level is Level.RUN
+        assert Device(PI).feel(sensed(present=1, pct=90, mains=0)).level is Level.DRAIN
+        assert Device(PI).feel(sensed(present=1, pct=10, mains=1)).level is Level.SUSPEND
+
+
+class TestDwell:
+    def test_a_stricter_allowance_lasts_a_while_and_says_so(self) -> None:
+        device = Device(PHONE)
+        device.feel(phone(mains=0))
+        back = device.feel(phone(), gap_s=20)
+        assert back.level is Level.DRAIN
+        assert back.reasons == ("settling for 40 s more after: on battery; it works only while charging",)
+        assert device.feel(phone(), gap_s=39).reasons[0].startswith("settling for 1 s more after: on battery")
+        assert device.feel(phone(), gap_s=1) == Allowance(Level.RUN, 1000)
+
+    def test_strictness_never_waits(self) -> None:
+        device = Device(PHONE)
+        for readings, level in (
+            (phone(), Level.RUN),
+            (phone(soc_c=61), Level.SLOW),
+            (phone(soc_c=61, mains=0), Level.DRAIN),
+            (phone(soc_c=75, mains=0), Level.SUSPEND),
+        ):
+            assert device.feel(readings, gap_s=0).level is level
+
+    def test_a_warm_phone_on_battery_drains_slowly(self) -> None:
+        allowance = Device(PHONE).feel(phone(soc_c=70, mains=0))
+        assert (allowance.level, allowance.duty_pm) == (Level.DRAIN, 500)
+        assert len(allowance.reasons) == 2
+
+    @pytest.mark.parametrize("jump_s", [-10_000_000, 10_000_000])
+    def test_a_clock_that_jumps_costs_one_dwell_at_most(self, jump_s: int) -> None:
+        device = Device(PHONE)
+        device.feel(phone(mains=0))
+        device.feel(phone(), gap_s=jump_s)
+        assert device.feel(phone(), gap_s=PHONE.thermal.dwell_s).level is Level.RUN
+
+
+class TestFixtures:
+    @pytest.mark.parametrize(
+        ("tree", "profile", "level"),
+        [
+            ("pi-4", "pi-4", Level.RUN),
+            ("laptop-two-batteries", "x86-laptop", Level.DRAIN),
+            ("phone-sysfs", "termux-phone", Level.RUN),
+            ("nas-without-sensors", "server", Level.RUN),
+            ("nas-without-sensors", "x86-laptop", Level.SLOW),
+            ("nas-without-sensors", "termux-phone", Level.DRAIN),
+        ],
+    )
+    def test_from_files_to_allowance(self, tree: str, profile: str, level: Level) -> None:
+        readings = read_sources(default_sources(root=FIXTURES / tree), now_ms=0)
+        assert Device(load_profile(profile)).feel(readings).level is level
+
+
+maybe = st.none()
+any_readings = st.builds(
+    lambda soc, present, pct, mains, battery, age: sensed(
+        soc, present=present, pct=pct, mains=mains, battery_c=battery
+    ).aged(age),
+    maybe | st.integers(-30, 140),
+    maybe | st.integers(0, 1),
+    maybe | st.integers(0, 100),
+    maybe | st.integers(0, 1),
+    maybe | st.integers(-30, 80),
+    st.sampled_from([0, 0, 0, 1000, 40_000, 200_000, -5]),
+)
+profiles = st.sampled_from([load_profile(name) for name in list_profiles()])
+gaps_s = st.sampled_from([0, 1, 5, 30, 60, 3600, -100])
+histories = st.lists(st.tuples(any_readings, gaps_s), min_size=1, max_size=15)
+property_settings = settings(deadline=None, derandomize=True, max_examples=120)
+
+
+@given(profiles, histories)
+@property_settings
+def test_above_a_hard_limit_or_at_the_floor_nothing_runs(profile: Profile, history: list[tuple[Readings, int]]) -> None:
+    device = Device(profile)
+    for readings, gap_s in history:
+        allowance = device.feel(readings, gap_s)
+        soc = readings.get(Quantity.SOC_TEMP).unless_older(MAX_TEMP_AGE_MS).value
+        if soc is not None and soc >= profile.thermal.hard_c * 1000:
+            assert not allowance.may_run
+        present = readings.get(Quantity.BATTERY_PRESENT).unless_older(MAX_BATTERY_AGE_MS).value
+        pct = readings.get(Quantity.BATTERY_PCT).unless_older(MAX_BATTERY_AGE_MS).value
+        if present == 1 and pct is not None and pct <= profile.battery.floor_pct:
+            assert not allowance.may_run
+
+
+@given(profiles, histories)
+@property_settings
+def test_an_allowance_always_makes_sense(profile: Profile, history: list[tuple[Readings, int]]) -> None:
+    device = Device(profile)
+    for readings, gap_s in history:
+        allowance = device.feel(readings, gap_s)
+        assert 0 <= allowance.duty_pm <= 1000
+        assert (allowance.duty_pm == 0) == (allowance.level is Level.SUSPEND)
+        assert (allowance.level is Level.RUN) == (allowance == Allowance(Level.RUN, 1000))
+        assert all(allowance.reasons)
+        assert len(allowance.reasons) <= 5
+        assert bool(allowance.reasons) == (allowance.level is not Level.RUN)
+
+
+@given(profiles, histories)
+@property_settings
+def test_on_battery_nothing_new_is_taken(profile: Profile, history: list[tuple[Readings, int]]) -> None:
+    device = Device(profile)
+    for readings, gap_s in history:
+        allowance = device.feel(readings, gap_s)
+        present = readings.get(Quantity.BATTERY_PRESENT).unless_older(MAX_BATTERY_AGE_MS).value
+        mains = readings.get(Quantity.ON_MAINS).unless_older(MAX_BATTERY_AGE_MS).value
+        if profile.battery.only_when_charging and present == 1 and mains != 1:
+            assert not allowance.may_bid
+
+
+@given(profiles, histories, st.lists(st.integers(1, 9), min_size=2, max_size=20))
+@property_settings
+def test_inside_the_bands_nothing_flaps(
+    profile: Profile, history: list[tuple[Readings, int]], wobble: list[int]
+) -> None:
+    """After any history, readings that stay between resume and limit change the level at most on their way out."""
+    device = Device(profile)
+    for readings, gap_s in history:
+        device.feel(readings, gap_s)
+    thermal, battery = profile.thermal, profile.battery
+
+    def between(low: int, high: int, tenths: int) -> int:
+        return low + 1 + (high - low - 2) * tenths // 9
+
+    levels = [
+        device.feel(
+            sensed(
+                between(thermal.soft_resume_c, thermal.soft_c, tenths),
+                present=1,
+                pct=between(battery.floor_pct, battery.resume_pct, tenths),
+                mains=1,
+                battery_c=between(battery.hot_resume_c, battery.hot_c, tenths),
+            )
+        ).level
+        for tenths in wobble
+    ]
+    assert len(set(levels)) == 1
+
+
+@given(profiles, histories)
+@property_settings
+def test_whatever_happened_a_good_device_runs_again(profile: Profile, history: list[tuple[Readings, int]]) -> None:
+    device = Device(profile)
+    for readings, gap_s in history:
+        device.feel(readings, gap_s)
+    good = sensed(20, present=1, pct=100, mains=1, battery_c=20)
+    device.feel(good, gap_s=0)
+    assert device.feel(good, gap_s=profile.thermal.dwell_s) == Allowance(Level.RUN, 1000)
+
+
+@given(profiles, histories)
+@property_settings
+def test_milder_never_comes_before_the_dwell(profile: Profile, history: list[tuple[Readings, int]]) -> None:
+    device, stricter_ms = Device(profile), 0
+    before: Level | None = None
+    for readings, gap_s in history:
+        level = device.feel(readings, max(0, gap_s)).level
+        if before is not None and STRICTNESS.index(level) < STRICTNESS.index(before):
+            assert device.now_ms - stricter_ms >= profile.thermal.dwell_s * 1000
+        if level is not before:
+            stricter_ms = device.now_ms
+        before = level
+
+
+@given(histories)
+@property_settings
+def test_the_same_history_gives_the_same_answers(history: list[tuple[Readings, int]]) -> None:
+    first, second = Device(PHONE), Device(PHONE)
+    assert [first.feel(*moment) for moment in history] == [second.feel(*moment) for moment in history]
