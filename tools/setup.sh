@@ -55,7 +55,8 @@ cache_folder() { # one a checkout, since the environment points back to it
 }
 
 is_foreign() { # somebody else's folder, whose content we must not replace
-    [ -e "$1" ] && [ ! -d "$1/icn-lite" ] && [ -n "$(ls -A "$1" 2>/dev/null)" ]
+    # In this order: ours holds icn-lite/ before anything else, also while another process is just making it.
+    [ -e "$1" ] && [ -n "$(ls -A "$1" 2>/dev/null)" ] && [ ! -d "$1/icn-lite" ]
 }
 
 can_hold() { # an environment needs symbolic links, which a phone's shared storage lacks
@@ -78,7 +79,8 @@ prepare() {
             return 0
         fi
     done
-    fail "can't make an environment in ${ICN_LITE_VENV:-$top/.venv} nor in $cached: make one of them writable, or name a new folder in ICN_LITE_VENV"
+    say "can't make an environment in ${ICN_LITE_VENV:-$top/.venv} nor in $cached"
+    fail "make one of them writable, or name a new folder in ICN_LITE_VENV"
 }
 
 # --- one at a time ---------------------------------------------------------------------------------------------
@@ -114,7 +116,8 @@ take_folder_lock() { # mkdir is atomic; a lock whose owner is gone is moved asid
             continue
         fi
         [ "$waited_s" -gt 0 ] || say "another set-up (process ${owner:-unknown}) is at work on $venv: waiting for it"
-        [ "$waited_s" -lt "$lock_wait_s" ] || fail "the other set-up did not end within $lock_wait_s s: if none runs, remove $1"
+        [ "$waited_s" -lt "$lock_wait_s" ] ||
+            fail "the other set-up did not end within $lock_wait_s s: if none runs, remove $1"
         waited_s=$((waited_s + 1))
         sleep 1
     done
@@ -134,21 +137,29 @@ find_python() { # sets $python, or leaves it empty
     done
 }
 
-is_debians_python() { case $(readlink -f "$python") in /usr/bin/python3*) true ;; *) false ;; esac; }
+is_debians() { case $(readlink -f "$1") in /usr/bin/python3*) true ;; *) false ;; esac; }
+
+venv_package() { # python3-venv is for Debian's default Python only
+    if [ "$python" = /usr/bin/python3 ]; then
+        echo python3-venv
+    else
+        "$python" -I -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'
+    fi
+}
 
 packages_for() { # python, venv, compiler or source, in the words of this machine's package manager
     if on_termux; then
         case $1 in
-            python) echo python python-pip python-ensurepip-wheels ;;
-            venv) echo python-pip python-ensurepip-wheels ;;
-            compiler) echo clang make binutils ;;
+            python) echo python python-pip ;;
+            venv) echo python-pip ;;
+            compiler) echo clang make ;;
             source) echo libffi libsodium python-psutil ;;
         esac
     else
         case $1 in
             python) echo python3 python3-venv ;;
-            venv) if [ "$python" = /usr/bin/python3 ]; then echo python3-venv; else "$python" -I -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'; fi ;;
-            compiler) echo gcc libc6-dev; if [ -z "$python" ] || is_debians_python; then echo python3-dev; fi ;;
+            venv) venv_package ;;
+            compiler) echo gcc libc6-dev; if [ -z "$python" ] || is_debians "$python"; then echo python3-dev; fi ;;
             source) echo libffi-dev libsodium-dev ;;
         esac
     fi
@@ -163,7 +174,8 @@ require_packages() { # WHY PACKAGE…: installs them, or says which line to type
         return 0
     fi
     if ! have apt-get; then
-        fail "knows only apt-get and pkg: install these (Debian's names) with your own package manager, then start again: $*"
+        say "knows only apt-get and pkg"
+        fail "install these (Debian's names) with your own package manager, then start again: $*"
     fi
     if [ "$(id -u)" -eq 0 ]; then
         apt_install '' "$@" || fail "that did not work; type: apt-get update && apt-get install -y $*"
@@ -189,13 +201,12 @@ may_use_sudo() { # one question, asked only where somebody can answer; sets $sud
     case $answer in [yY]*) true ;; *) false ;; esac
 }
 
-apt_install() { # SUDO PACKAGE…
+apt_install() { # SUDO PACKAGE…; SUDO is a command of several words, or empty for root
     as=$1
     shift
-    set -- env DEBIAN_FRONTEND=noninteractive apt-get -o "DPkg::Lock::Timeout=$apt_lock_wait_s" -q -y install --no-install-recommends "$@"
-    # $as is a command of several words or nothing
+    apt="env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=$apt_lock_wait_s -q"
     # shellcheck disable=SC2086
-    { $as env DEBIAN_FRONTEND=noninteractive apt-get -o "DPkg::Lock::Timeout=$apt_lock_wait_s" -q update && $as "$@"; } >&2 </dev/null
+    { $as $apt update && $as $apt -y install --no-install-recommends "$@"; } >&2 </dev/null
 }
 
 # --- the environment -------------------------------------------------------------------------------------------
@@ -223,30 +234,35 @@ venv_works() {
 make_venv() {
     if venv_works; then return 0; fi
     find_python
+    # Whoever has to type the line types it once: ask for what compiling needs at the same time.
+    # shellcheck disable=SC2046
     if [ -z "$python" ]; then
-        # All that will be needed at once, so that a person who has to type the line types it once.
-        # shellcheck disable=SC2046
-        require_packages 'Python 3.11 or newer' $(packages_for python) $(packages_for compiler) $(is_small && packages_for source)
+        require_packages 'Python 3.11 or newer' \
+            $(packages_for python) $(packages_for compiler) $(is_small && packages_for source)
         find_python
-        [ -n "$python" ] || fail "found no Python 3.11 or newer, even after installing this system's: $(python3 --version 2>&1 || true)"
-    elif ! "$python" -I -c 'import venv, ensurepip' 2>/dev/null; then
-        # shellcheck disable=SC2046
-        require_packages 'a virtual environment and pywasm3' $(packages_for venv) $(compiler_packages) $(is_small && packages_for source)
+        [ -n "$python" ] || fail "found no Python 3.11 or newer, even now: $(python3 --version 2>&1 || true)"
+    elif ! "$python" -I -c "import venv, $(on_termux && echo pip || echo ensurepip)" 2>/dev/null; then
+        require_packages 'a virtual environment and pywasm3' \
+            $(packages_for venv) $(compiler_packages) $(is_small && packages_for source)
     fi
     (cd "$venv" && rm -rf bin lib lib64 include pyvenv.cfg oracles)
     say "making it with $("$python" --version) ($python)"
-    # Termux carries psutil as a system package only: pip refuses to build it there.
-    if on_termux; then set -- --system-site-packages; else set --; fi
-    "$python" -m venv "$@" "$venv" >&2 || fail "$python could not make an environment in $venv (its message stands above)"
+    # Termux has psutil, which pip refuses to build there, and a pip that knows Android, as system packages.
+    if on_termux; then set -- --system-site-packages --without-pip; else set --; fi
+    "$python" -m venv "$@" "$venv" >&2 || fail "$python could not make an environment in $venv (see above)"
 }
 
 is_small() { # machines for which compiled wheels are missing: see constraints-source.txt
-    on_termux || case $(dpkg --print-architecture 2>/dev/null || uname -m) in armhf | armel | arm | armv* | i?86) true ;; *) false ;; esac
+    if on_termux; then return 0; fi
+    case $(dpkg --print-architecture 2>/dev/null || uname -m) in
+        armhf | armel | arm | armv* | i?86) true ;;
+        *) false ;;
+    esac
 }
 
 compiler_packages() { "$python" -I "$tools/setup_dists.py" compiles || packages_for compiler; }
 
-install_requirements() { # ENVIRONMENT FOLDER: what FOLDER/requirements.txt asks for, in FOLDER/constraints.txt's versions
+install_requirements() { # ENVIRONMENT FOLDER: what the folder's requirements.txt asks for, pinned by its constraints.txt
     # Nothing to fetch (only a setting changed, or the network is away): then no compiler is needed either.
     if pip_install "$1" "$2" --no-index --quiet 2>/dev/null; then return 0; fi
     python="$venv/bin/python"
@@ -268,7 +284,8 @@ pip_install() { # ENVIRONMENT FOLDER [OPTION…]
     environment=$1 folder=$2
     shift 2
     # gcc from 14 and clang from 21 on refuse a line of pywasm3 0.5.0 that older ones only warned about.
-    set -- env CFLAGS="${CFLAGS:+$CFLAGS }-Wno-error=incompatible-pointer-types" \
+    # Older pips would install pywasm3 without metadata, unless told to build a wheel first.
+    set -- env CFLAGS="${CFLAGS:+$CFLAGS }-Wno-error=incompatible-pointer-types" PIP_USE_PEP517=1 \
         "$environment/bin/python" -m pip install --no-input --disable-pip-version-check --no-warn-script-location \
         --progress-bar off --prefer-binary -c "$folder/constraints.txt" -r "$folder/requirements.txt" "$@"
     # Where wheels are missing: the system's libsodium (compiling another one takes long), and zeroconf without C.
