@@ -112,11 +112,12 @@ class Zygote:
 
     def launch(self) -> socket.socket:
         """Start the process; its READY or FAILED message is still to be read from the socket."""
+        engine = _engine_arguments(self.engine)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-I", "-S", "-c", BOOT, str(theirs.fileno()), *_engine_arguments(self.engine)],
+                    [sys.executable, "-I", "-S", "-c", BOOT, str(theirs.fileno()), *engine],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,

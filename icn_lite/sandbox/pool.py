@@ -64,6 +64,7 @@ class _Run:
         self.request = request
         self.entry = entry
         self.done: asyncio.Future[RunOutcome] = asyncio.get_running_loop().create_future()
+        self.killed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.child: Child | None = None
         self.aborted = False
         self.timed_out = False
@@ -93,6 +94,8 @@ class _Run:
 
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
+        if not self.killed.done():
+            self.killed.set_result(None)
 
     def signal(self, number: signal.Signals) -> None:
         if self.child is not None:
@@ -273,7 +276,14 @@ class Pool:
 
     async def _ask(self, run: _Run, call: HostCall) -> HostAnswer:
         if self._host is not None and self._host.serves(call.name):
-            return await self._host.call(run.request.context, call)
+            asking = asyncio.ensure_future(self._host.call(run.request.context, call))
+            try:
+                await asyncio.wait({asking, run.killed}, return_when=asyncio.FIRST_COMPLETED)
+                if not asking.done():
+                    raise ConnectionAbortedError  # the child is gone, and with it the question
+                return asking.result()
+            finally:
+                asking.cancel()
         if call.name in BUILT_IN:
             return answer_built_in(call)
         return HostAnswer.refused(HostAbiError.NOT_SUPPORTED)

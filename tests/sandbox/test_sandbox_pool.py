@@ -1,0 +1,326 @@
+"""The pool: deadlines, signals from outside, cancelling, suspending, queues, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+
+import psutil
+import pytest
+
+from icn_lite.model.errors import FailureReason, IcnLiteError, NotSupported, UsageError
+from icn_lite.sandbox.forkserver import SandboxError
+from icn_lite.sandbox.host import HostAnswer, HostCall
+from icn_lite.sandbox.outcome import RunContext
+from icn_lite.sandbox.pool import Pool, PoolConfig
+from sandbox_kit import ANSWER, DEADLINE_S, SPIN, is_alive, request, state, until
+
+LONG = {"fuel_limit": 2**60, "timeout_ms": 60_000}
+
+
+async def started(pool: Pool, count: int = 1) -> list[int]:
+    """Wait until so many guests run."""
+    await until(lambda: len(pool.child_pids) >= count, f"{count} children run")
+    return pool.child_pids
+
+
+async def ok(pool: Pool) -> bool:
+    return (await pool.run(request(ANSWER))).status == "completed"
+
+
+async def test_a_run_past_its_deadline_is_killed() -> None:
+    async with Pool() as pool:
+        begun = time.monotonic()
+        outcome = await pool.run(request(SPIN, fuel_limit=2**60, timeout_ms=100))
+        assert (outcome.status, outcome.failure) == ("failed", FailureReason.CPU_TIMEOUT)
+        assert "100 ms" in outcome.detail
+        assert time.monotonic() - begun < DEADLINE_S
+        assert outcome.wall_ms >= 100
+        assert await ok(pool)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGABRT])
+async def test_a_child_killed_from_outside_fails_and_the_pool_goes_on(number: signal.Signals) -> None:
+    async with Pool() as pool:
+        task = asyncio.create_task(pool.run(request(SPIN, **LONG)))
+        (pid,) = await started(pool)
+        os.kill(pid, number)
+        outcome = await task
+        assert (outcome.status, outcome.failure) == ("failed", FailureReason.CRASH_OR_PANIC)
+        assert outcome.detail
+        assert await ok(pool)
+
+
+async def test_a_stopped_child_is_killed_at_its_deadline() -> None:
+    async with Pool() as pool:
+        task = asyncio.create_task(pool.run(request(SPIN, fuel_limit=2**60, timeout_ms=300)))
+        (pid,) = await started(pool)
+        os.kill(pid, signal.SIGSTOP)
+        outcome = await task
+        assert (outcome.status, outcome.failure) == ("failed", FailureReason.CPU_TIMEOUT)
+        assert await ok(pool)
+    assert not is_alive(pid)
+
+
+async def test_a_killed_zygote_is_replaced() -> None:
+    async with Pool() as pool:
+        task = asyncio.create_task(pool.run(request(SPIN, **LONG)))
+        (pid,) = await started(pool)
+        first = pool.zygote_pid
+        assert first is not None
+        os.kill(first, signal.SIGKILL)
+        outcome = await task
+        assert outcome.status == "failed"
+        assert await ok(pool)
+        assert pool.zygote_pid not in (None, first)
+        await until(lambda: not is_alive(pid), "the orphan is gone")
+
+
+async def test_a_zygote_killed_between_runs_is_not_even_noticed() -> None:
+    async with Pool() as pool:
+        for _ in range(3):
+            assert await ok(pool)
+            assert pool.zygote_pid is not None
+            os.kill(pool.zygote_pid, signal.SIGKILL)
+        assert await ok(pool)
+
+
+async def test_a_killed_spare_is_not_even_noticed() -> None:
+    async with Pool() as pool:
+        for _ in range(3):
+            await until(lambda: pool.spare_pids, "there is a spare")
+            os.kill(pool.spare_pids[0], signal.SIGKILL)
+            assert await ok(pool)
+
+
+async def test_cancelling_the_caller_kills_the_child() -> None:
+    async with Pool(PoolConfig(workers=1)) as pool:
+        task = asyncio.create_task(pool.run(request(SPIN, **LONG)))
+        (pid,) = await started(pool)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await until(lambda: not is_alive(pid), "the child was killed")
+        assert await ok(pool)
+
+
+async def test_cancelling_one_that_waits_starts_nothing() -> None:
+    async with Pool(PoolConfig(workers=1)) as pool:
+        first = asyncio.create_task(pool.run(request(SPIN, **LONG)))
+        pids = await started(pool)
+        second = asyncio.create_task(pool.run(request(SPIN, **LONG)))
+        await until(lambda: pool.accepted == 2, "the second waits")
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        assert pool.child_pids == pids
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        assert await ok(pool)
+
+
+async def test_suspend_stops_the_run_and_its_clock() -> None:
+    async with Pool() as pool:
+        task = asyncio.create_task(pool.run(request(SPIN, fuel_limit=2**60, timeout_ms=400)))
+        (pid,) = await started(pool)
+        pool.suspend()
+        assert pool.suspended
+        await until(lambda: state(pid) == "T", "the child is stopped")
+        # Past the deadline on the wall, not on the run's clock; and nothing new starts meanwhile.
+        other = asyncio.create_task(pool.run(request(ANSWER)))
+        end = time.monotonic() + 0.6
+        await until(lambda: time.monotonic() > end, "the wall clock is past the deadline")
+        assert not task.done()
+        assert not other.done()
+        assert state(pid) == "T"
+        pool.resume()
+        assert (await other).status == "completed"
+        outcome = await task
+        assert outcome.failure is FailureReason.CPU_TIMEOUT
+
+
+async def test_closing_while_suspended_leaves_nothing() -> None:
+    pool = Pool()
+    async with pool:
+        task = asyncio.create_task(pool.run(request(SPIN, **LONG)))
+        pids = await started(pool)
+        pool.suspend()
+    assert (await task).status == "failed"
+    assert not any(map(is_alive, pids))
+
+
+async def test_the_queue_is_bounded_and_no_more_than_workers_run() -> None:
+    async with Pool(PoolConfig(workers=2, queue=3)) as pool:
+        tasks = [asyncio.create_task(pool.run(request(SPIN, **LONG))) for _ in range(5)]
+        await started(pool, 2)
+        with pytest.raises(SandboxError):
+            await pool.run(request(ANSWER))
+        assert len(pool.child_pids) == 2
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert await ok(pool)
+
+
+async def test_a_request_that_can_not_run_takes_no_place() -> None:
+    async with Pool(PoolConfig(workers=1, queue=0)) as pool:
+        with pytest.raises(UsageError):
+            await pool.run(request(ANSWER, invoke="nothing"))
+        assert pool.accepted == 0
+        assert await ok(pool)
+
+
+async def test_after_close_no_process_is_left_and_nothing_runs() -> None:
+    pool = Pool()
+    async with pool:
+        task = asyncio.create_task(pool.run(request(SPIN, **LONG)))
+        pids = await started(pool)
+        await until(lambda: pool.spare_pids, "there is a spare")
+        pids = [*pids, *pool.spare_pids, pool.zygote_pid or 0]
+    assert (await task).status == "failed"
+    assert not any(map(is_alive, pids))
+    with pytest.raises(SandboxError):
+        await pool.run(request(ANSWER))
+
+
+async def test_an_engine_that_is_not_there_is_said_at_once() -> None:
+    with pytest.raises(NotSupported, match="v8"):
+        await Pool(PoolConfig(engine="v8")).__aenter__()
+
+
+@pytest.mark.parametrize("fields", [{"workers": 0}, {"workers": 1000}, {"queue": -1}, {"spares": 3}, {"spares": -1}])
+def test_configurations_out_of_range_are_refused(fields: dict[str, int]) -> None:
+    with pytest.raises(UsageError):
+        PoolConfig(**fields)  # type: ignore[arg-type]
+
+
+async def test_two_hundred_runs_leave_nothing_behind() -> None:
+    """No process, no descriptor, no memory: neither in the node nor in the zygote."""
+    async with Pool() as pool:
+        for _ in range(10):
+            await ok(pool)
+        assert pool.zygote_pid is not None
+        zygote, node = psutil.Process(pool.zygote_pid), psutil.Process()
+
+        def counts() -> tuple[int, int]:
+            return node.num_fds(), zygote.num_fds()
+
+        async def settled() -> None:
+            await until(lambda: len(pool.spare_pids) == 1 and not pool.child_pids, "all is put away")
+            await until(lambda: len(zygote.children()) == 1, "only the spare is left")
+
+        await settled()
+        before, memory = counts(), zygote.memory_info().rss
+        outcomes = [await pool.run(request(ANSWER)) for _ in range(100)]
+        outcomes += await asyncio.gather(*(pool.run(request(ANSWER)) for _ in range(60)))
+        outcomes += [await pool.run(request(SPIN, fuel_limit=10)) for _ in range(40)]
+        assert len(outcomes) == 200
+        assert {outcome.status for outcome in outcomes[:160]} == {"completed"}
+        await settled()
+        assert counts() == before
+        assert zygote.memory_info().rss - memory < 256 << 10
+
+
+async def test_no_state_crosses_from_one_run_to_the_next() -> None:
+    text = """(module (memory 1) (global $g (mut i32) (i32.const 0))
+      (func (export "run") (result i32)
+        (global.set $g (i32.add (global.get $g) (i32.const 1)))
+        (i32.store (i32.const 0) (i32.add (i32.load (i32.const 0)) (i32.const 1)))
+        (i32.add (i32.load (i32.const 0)) (i32.mul (global.get $g) (i32.const 10)))))"""
+    async with Pool() as pool:
+        for _ in range(3):
+            assert str((await pool.run(request(text))).results[0]) == "i32:11"
+
+
+class Mana:
+    """A node that serves two functions."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[RunContext, HostCall]] = []
+
+    def serves(self, name: str) -> bool:
+        return name in ("host_account_get_mana", "host_data_read_cid", "host_submit_mesh_job")
+
+    async def call(self, context: RunContext, call: HostCall) -> HostAnswer:
+        self.calls.append((context, call))
+        if call.name == "host_submit_mesh_job":
+            raise IcnLiteError("the mesh is away")
+        if call.name == "host_data_read_cid":
+            data = b"0123456789"[call.numbers[0] :][: call.numbers[1]]
+            return HostAnswer(len(data), data)
+        return HostAnswer(1 << 40)
+
+
+GUEST_OF_THE_NODE = """(module
+  (import "icn" "host_account_get_mana" (func $mana (result i64)))
+  (import "icn" "host_get_reputation" (func $reputation (result i64)))
+  (import "icn" "host_submit_mesh_job" (func $submit (param i32 i32) (result i32)))
+  (import "icn" "host_data_read_cid" (func $read (param i32 i32 i32 i32 i32) (result i32)))
+  (import "icn" "put_output" (func $put (param i32 i32) (result i32)))
+  (memory 1) (data (i32.const 0) "bafkrei")
+  (func (export "mana") (result i64) (call $mana))
+  (func (export "reputation") (result i64) (call $reputation))
+  (func (export "submit") (result i32) (call $submit (i32.const 0) (i32.const 7)))
+  (func (export "read") (param i32 i32) (result i32)
+    (call $put (i32.const 100) (call $read (i32.const 0) (i32.const 7) (i32.const 3) (local.get 0) (local.get 1)))))"""
+
+
+async def test_calls_to_the_node() -> None:
+    from icn_lite.sandbox.value import parse_value
+
+    node = Mana()
+    allowed = frozenset({"economy", "data", "mesh"})
+    async with Pool(host=node) as pool:
+
+        async def result(name: str, permissions: frozenset[str] = allowed, *args: str) -> str:
+            run = request(GUEST_OF_THE_NODE, invoke=name, permissions=permissions, args=tuple(map(parse_value, args)),
+                          context=RunContext(job_id="j"))  # fmt: skip
+            outcome = await pool.run(run)
+            assert outcome.status == "completed", outcome
+            return str(outcome.results[0]) + (":" + outcome.output.decode() if name == "read" else "")
+
+        assert await result("mana") == f"i64:{1 << 40}"
+        assert await result("reputation") == "i64:-6"  # nobody serves it: NotSupported
+        assert await result("mana", frozenset()) == "i64:-5"  # policy forbids it: NotPermitted
+        assert await result("submit") == "i32:-1"  # the node could not: Unknown
+        assert await result("read", allowed, "i32:100", "i32:4") == "i32:0:3456"
+        calls = len(node.calls)
+        with pytest.raises(AssertionError, match=r"detail=''|trapped|completed"):
+            # A buffer outside the memory is refused before the node is asked.
+            await result("read", allowed, "i32:65535", "i32:4")
+            raise AssertionError("completed")
+        assert len(node.calls) == calls
+    assert node.calls[-1][1] == HostCall("host_data_read_cid", (3, 4), (b"bafkrei",))
+    assert node.calls[0][0].job_id == "j"
+
+
+async def test_a_node_that_never_answers_ends_at_the_deadline() -> None:
+    class Silent(Mana):
+        async def call(self, context: RunContext, call: HostCall) -> HostAnswer:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    async with Pool(host=Silent()) as pool:
+        run = request(GUEST_OF_THE_NODE, invoke="mana", permissions=frozenset({"economy"}), timeout_ms=200)
+        outcome = await asyncio.wait_for(pool.run(run), DEADLINE_S)
+        assert (outcome.status, outcome.failure) == ("failed", FailureReason.CPU_TIMEOUT)
+
+
+async def test_ed25519_is_verified_by_the_pool_itself() -> None:
+    from nacl.signing import SigningKey
+
+    key = SigningKey(bytes([1] * 32))
+    signature = key.sign(b"hello").signature
+    data = b"hello".ljust(8, b"\0") + signature + bytes(key.verify_key)
+    text = """(module (import "icn" "ed25519_verify" (func $verify (param i32 i32 i32 i32) (result i32)))
+      (memory 1)
+      (func (export "run") (param i32 i32) (result i32)
+        (call $verify (local.get 0) (i32.const 5) (i32.add (local.get 0) (i32.const 8))
+                      (i32.add (local.get 0) (i32.const 72)))))"""
+    async with Pool() as pool:
+        good = await pool.run(request(text, input=data))
+        bad = await pool.run(request(text, input=b"J" + data[1:]))
+        assert (str(good.results[0]), str(bad.results[0])) == ("i32:1", "i32:0")
