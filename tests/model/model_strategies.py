@@ -50,12 +50,11 @@ def wire_classes() -> list[type]:
     seen: dict[type, None] = {}
 
     def walk(hint: object) -> None:
-        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-            if hint not in seen:
-                seen[hint] = None
-                for part in typing.get_type_hints(hint, include_extras=True).values():
-                    if typing.get_origin(part) is not typing.ClassVar:
-                        walk(part)
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint) and hint not in seen:
+            seen[hint] = None
+            for part in typing.get_type_hints(hint, include_extras=True).values():
+                if typing.get_origin(part) is not typing.ClassVar:
+                    walk(part)
         for part in typing.get_args(hint):
             walk(part)
 
