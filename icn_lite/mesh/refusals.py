@@ -52,12 +52,10 @@ OWN: Final[dict[str, tuple[Code, str]]] = {
 }
 # Counted without an answer, because one would cost more than it tells.
 SILENT: Final = ("rate_limited", "malformed_message", "too_many_connections", "idle_connection", "slow_reader")
-_ERROR_CLASSES: Final = (
-    errors.IcnLiteError, errors.UsageError, errors.NotSupported, errors.DocumentError, errors.SignatureError,
-    errors.VerificationError, errors.JobError, errors.BidError, errors.LedgerError, errors.StoreError,
-    errors.HomeInUse, errors.DiskFullError, errors.PeerError, errors.DeviceRefuses, errors.ModuleError,
-)  # fmt: skip
-KINDS: Final = frozenset((*OWN, *SILENT, *(cls.kind for cls in _ERROR_CLASSES)))
+_ERROR_KINDS: Final = (
+    item.kind for item in vars(errors).values() if isinstance(item, type) and issubclass(item, errors.IcnLiteError)
+)
+KINDS: Final = frozenset((*OWN, *SILENT, *_ERROR_KINDS))
 OVERLOAD_RETRY_S: Final = 2
 
 
