@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from icn_lite.cli.app import App, pass_app
-from icn_lite.cli.files import read_file, write_file
+from icn_lite.cli.files import read_module, write_file
 from icn_lite.cli.framework import command
 from icn_lite.cli.output import Json
 from icn_lite.model.errors import ModuleError, UsageError
@@ -41,7 +41,7 @@ def check(app: App, module: str, emit: str | None, profile: str | None, pages: i
     if app.as_json and emit == "-":
         raise UsageError("--emit - and --json both want stdout", hint="write the module to a file")
     limits = module_limits(profile, pages)
-    data = read_file(module, most=limits.module_bytes + 1, what="module")
+    data = read_module(module, limits.module_bytes)
     started_ns = time.perf_counter_ns()
     try:
         prepared = prepare(data, limits)

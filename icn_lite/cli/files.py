@@ -14,17 +14,25 @@ STANDARD: Final = "-"
 
 def read_file(name: str, *, most: int, what: str) -> bytes:
     """The bytes of a file of at most `most` bytes."""
+    data = _read(name, most + 1, what)
+    if len(data) > most:
+        raise UsageError(f"expected {what} of at most {most} bytes, found more in {name}")
+    return data
+
+
+def read_module(name: str, limit: int) -> bytes:
+    """A module's bytes; of one over `limit` one byte more than that, enough for preparation to refuse it."""
+    return _read(name, limit + 1, "module")
+
+
+def _read(name: str, most: int, what: str) -> bytes:
     try:
         if name == STANDARD:
-            data = sys.stdin.buffer.read(most + 1)
-        else:
-            with Path(name).open("rb") as file:
-                data = file.read(most + 1)
+            return sys.stdin.buffer.read(most)
+        with Path(name).open("rb") as file:
+            return file.read(most)
     except OSError as error:
         raise UsageError(f"can't read the {what} {name}: {error.strerror}", hint="check the path") from error
-    if len(data) > most:
-        raise UsageError(f"expected a {what} of at most {most} bytes, found more in {name}")
-    return data
 
 
 def write_file(name: str, data: bytes) -> None:

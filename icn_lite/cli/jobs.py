@@ -8,7 +8,7 @@ import click
 
 from icn_lite.cli.app import App, pass_app
 from icn_lite.cli.framework import command
-from icn_lite.cli.output import Json
+from icn_lite.cli.output import Json, flatten
 from icn_lite.cli.reader import reading
 from icn_lite.model.errors import StoreError
 
@@ -72,10 +72,8 @@ def job(app: App, cid: str) -> None:
         roles: dict[str, Json] = {r.role.value: {"status": r.status, "error": r.error or None} for r in records}
         app.out.document({"job": cid, "roles": roles, "spec": spec, "receipts": told})
         return
-    app.out.facts([("job", cid), *((r.role.value, f"{r.status} {r.error}".rstrip()) for r in records)])
-    if isinstance(spec, dict):
-        for name in ("name", "submitter", "runtime", "input", "budget", "redundancy", "deadline"):
-            app.out.facts([(name, str(spec.get(name)))])
+    roles_told = [(record.role.value, f"{record.status} {record.error}".rstrip()) for record in records]
+    app.out.facts([("job", cid), *roles_told, *flatten(spec if spec is not None else {})])
     rows = [[str(r.cid), r.executor.short, str(r.shard), r.status, str(r.fuel_used)] for r in receipts]
     app.out.table(["Receipt", "Executor", "Shard>", "Status", "Fuel>"], rows)
 

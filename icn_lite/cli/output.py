@@ -21,6 +21,15 @@ def printable(text: str) -> str:
     return "".join(c if c in _WHITESPACE_KEPT or (c >= " " and not "\x7f" <= c <= "\x9f") else "\ufffd" for c in text)
 
 
+def flatten(value: Json, prefix: str = "") -> list[tuple[str, str]]:
+    """A nested document as dotted names and values, for people."""
+    if isinstance(value, dict):
+        return [pair for key, item in value.items() for pair in flatten(item, f"{prefix}.{key}" if prefix else key)]
+    if isinstance(value, list):
+        return [(prefix, " ".join(str(item) for item in value))]
+    return [(prefix, str(value))]
+
+
 class Output:
     """The three ways out of a command: `document`, `table` or `line` for data, `note` for messages, `raw` for bytes."""
 

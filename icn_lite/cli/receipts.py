@@ -10,7 +10,7 @@ import click
 from icn_lite.cli.app import App, pass_app
 from icn_lite.cli.files import write_file
 from icn_lite.cli.framework import group, subcommand
-from icn_lite.cli.output import Json
+from icn_lite.cli.output import Json, flatten
 from icn_lite.cli.reader import reading, reading_if_any
 from icn_lite.cli.receipt_sources import Sources, find_block
 from icn_lite.model.errors import UsageError, VerificationError
@@ -106,7 +106,7 @@ def show(app: App, name: str, raw: bool) -> None:
     elif app.as_json:
         app.out.document(_receipt_json(sealed))
     else:
-        flat = [("receipt", str(sealed.cid)), *_flatten(_receipt_json(sealed)["receipt"])]
+        flat = [("receipt", str(sealed.cid)), *flatten(_receipt_json(sealed)["receipt"])]
         app.out.facts([(name, value) for name, value in flat if name != "core_signature"])
 
 
@@ -211,14 +211,6 @@ def _receipt_json(sealed: Sealed[ExecutionReceipt]) -> dict[str, Json]:
         "bytes": len(sealed.block),
         "receipt": body,
     }
-
-
-def _flatten(value: Json, prefix: str = "") -> list[tuple[str, str]]:
-    if isinstance(value, dict):
-        return [pair for key, item in value.items() for pair in _flatten(item, f"{prefix}.{key}" if prefix else key)]
-    if isinstance(value, list):
-        return [(prefix, " ".join(str(item) for item in value))]
-    return [(prefix, str(value))]
 
 
 def _sealed(verdict: Verdict, block: bytes) -> Sealed[ExecutionReceipt]:

@@ -8,7 +8,7 @@ import click
 
 from icn_lite.cli.app import App, pass_app
 from icn_lite.cli.check import module_limits, reason_json, report_refusal
-from icn_lite.cli.files import read_file, write_file
+from icn_lite.cli.files import read_file, read_module, write_file
 from icn_lite.cli.framework import command
 from icn_lite.cli.output import Json
 from icn_lite.model.errors import ModuleError, UsageError
@@ -77,7 +77,7 @@ def run(
 
     limits = module_limits(profile, pages)
     order = RunOrder(
-        module=read_file(module, most=limits.module_bytes + 1, what="module"),
+        module=read_module(module, limits.module_bytes),
         input=b"" if input_name is None else read_file(input_name, most=MAX_INPUT_BYTES, what="input"),
         invoke=invoke,
         words=words,
@@ -181,7 +181,7 @@ def _refused(order: RunOrder, error: ModuleError) -> dict[str, Json]:
         **zero,
         "results": [],
         "fuel_limit": order.fuel_limit,
-        "module": str(Cid.of_raw(order.module)),
+        "module": str(Cid.of_raw(order.module)) if len(order.module) <= order.limits.module_bytes else None,
         "input": str(Cid.of_raw(order.input)),
         "engine": order.engine,
         "meter": _meter(),
