@@ -32,8 +32,8 @@ CANONICAL: Final = {
 # Origins of a value: computed, so dirty for certain; a plain constant, never dirty; or the local (>= 0) that decides.
 _COMPUTED: Final = -1
 _PLAIN: Final = -2
-_MAKERS_32: Final = frozenset(range(0x8D, 0x96))  # ceil floor trunc nearest sqrt add sub mul div
-_MAKERS_64: Final = frozenset(range(0x9B, 0xA4))
+# ceil floor trunc nearest sqrt add sub mul div of both widths, demote, promote; min and max are canonical already
+_MAKERS: Final = frozenset((*range(0x8D, 0x96), *range(0x9B, 0xA4), 0xB6, 0xBB))
 # These show a bit of what they take: neg, copysign, reinterpret.
 _SHOWING: Final = frozenset((0x8C, 0x9A, 0x98, 0xA6, 0xBC, 0xBD))
 _FLOATS: Final = frozenset((F32, F64))
@@ -250,10 +250,10 @@ class NanPass:
         top = stack[-1]
         if row[0] == 2:
             stack.pop()
-        if code in _MAKERS_32 or code in _MAKERS_64:
+        if code in _MAKERS:
             stack[-1] = Token(pos, row[2], _COMPUTED)
-        elif code in (0x8B, 0x99, 0xB6, 0xBB) and isinstance(top, Token):
-            # abs, demote, promote: as dirty as what they take, and canonical if it is
+        elif code in (0x8B, 0x99) and isinstance(top, Token):
+            # abs is as dirty as what it takes, and canonical if it is
             stack[-1] = Token(pos, row[2], top.origin)
         else:
             stack[-1] = None

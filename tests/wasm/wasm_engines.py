@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 import wasm3
 import wasmtime
 
+from icn_lite.wasm.hostfuncs import HostTable
 from icn_lite.wasm.prepare import Prepared
 from icn_lite.wasm.types import Import
 
@@ -131,6 +133,7 @@ def wasmtime_engine(fuel: bool) -> wasmtime.Engine:
     config.cranelift_nan_canonicalization = True
     config.max_wasm_stack = 2 * 1024 * 1024 - 4096
     config.consume_fuel = fuel
+    config.cranelift_opt_level = "none"  # thousands of small modules: compiling is most of the time
     return wasmtime.Engine(config)
 
 
@@ -187,22 +190,62 @@ class WasmtimeRun:
 
 @dataclass(frozen=True)
 class Untouched:
-    """What wasmtime says about a module as the guest wrote it: results and its own count of fuel."""
+    """What wasmtime says about a module as the guest wrote it: results as bits, and its own count of fuel."""
 
-    results: tuple[Any, ...] | None
+    results: tuple[int, ...] | None
     fuel_used: int
 
 
-def run_untouched(module: bytes, name: str, args: Sequence[Any] = ()) -> Untouched:
-    """Call an export of the untouched module in wasmtime with fuel and canonical NaNs."""
-    engine = wasmtime_engine(True)
-    store = wasmtime.Store(engine)
-    store.set_fuel(PLENTY)
-    instance = wasmtime.Linker(engine).instantiate(store, wasmtime.Module(engine, module))
-    results: tuple[Any, ...] | None = None
-    try:
-        got = in_big_thread(lambda: instance.exports(store)[name](store, *args))
-        results = () if got is None else tuple(got) if isinstance(got, list) else (got,)
-    except (wasmtime.Trap, wasmtime.WasmtimeError):
-        pass
-    return Untouched(results, PLENTY - store.get_fuel())
+_KINDS = {0x7F: "i32", 0x7E: "i64", 0x7D: "f32", 0x7C: "f64"}
+
+
+def _to_python(bits: int, kind: str) -> int | float:
+    if kind == "f32":
+        return float(struct.unpack("<f", struct.pack("<I", bits))[0])
+    if kind == "f64":
+        return float(struct.unpack("<d", struct.pack("<Q", bits))[0])
+    return _signed(bits, int(kind[1:]))
+
+
+def _to_bits(value: Any, kind: str) -> int:
+    if kind == "f32":
+        return int(struct.unpack("<I", struct.pack("<f", value))[0])
+    if kind == "f64":
+        return int(struct.unpack("<Q", struct.pack("<d", value))[0])
+    return _unsigned(value, int(kind[1:]))
+
+
+class Reference:
+    """The untouched module in wasmtime, with fuel and canonical NaNs."""
+
+    def __init__(self, module: bytes, host: HostTable | None = None, hosts: dict[str, Host] | None = None) -> None:
+        engine = wasmtime_engine(True)
+        self.store = wasmtime.Store(engine)
+        self.store.set_fuel(PLENTY)
+        linker = wasmtime.Linker(engine)
+        for (owner, name), row in (host or {}).items():
+            kind = wasmtime.FuncType(
+                [getattr(wasmtime.ValType, _KINDS[t])() for t in row.params],
+                [getattr(wasmtime.ValType, _KINDS[t])() for t in row.results],
+            )
+            linker.define_func(owner, name, kind, (hosts or {})[name])
+        self.exports = linker.instantiate(self.store, wasmtime.Module(engine, module)).exports(self.store)
+
+    def used(self) -> int:
+        """Fuel since the last setting."""
+        return int(PLENTY - self.store.get_fuel())
+
+    def call(self, name: str, args: Sequence[int] = ()) -> Untouched:
+        """Call an export; args and results are bits (of NaNs only that they are NaNs survives the binding)."""
+        self.store.set_fuel(PLENTY)
+        function = self.exports[name]
+        kinds = function.type(self.store)
+        values = [_to_python(a, str(k)) for a, k in zip(args, kinds.params, strict=True)]
+        results: tuple[int, ...] | None = None
+        try:
+            got = function(self.store, *values)
+            found = [] if got is None else got if isinstance(got, list) else [got]
+            results = tuple(_to_bits(v, str(k)) for v, k in zip(found, kinds.results, strict=True))
+        except (wasmtime.Trap, wasmtime.WasmtimeError):
+            pass
+        return Untouched(results, self.used())
