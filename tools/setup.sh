@@ -262,7 +262,7 @@ is_small() { # machines for which compiled wheels are missing: see constraints-s
 
 compiler_packages() { "$python" -I "$tools/setup_dists.py" compiles || packages_for compiler; }
 
-install_requirements() { # ENVIRONMENT FOLDER: what the folder's requirements.txt asks for, pinned by its constraints.txt
+install_requirements() { # ENVIRONMENT FOLDER: FOLDER/requirements.txt in the versions of FOLDER/constraints.txt
     # Nothing to fetch (only a setting changed, or the network is away): then no compiler is needed either.
     if pip_install "$1" "$2" --no-index --quiet 2>/dev/null; then return 0; fi
     python="$venv/bin/python"

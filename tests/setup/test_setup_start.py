@@ -149,6 +149,7 @@ def test_two_at_once_do_the_work_once(checkout: Checkout, flock: bool) -> None:
     for number, (process, stdout, stderr) in enumerate(ended):
         assert process.returncode == 0, stderr
         assert arguments_of(stdout) == [str(number)]
+        assert "was not made by this set-up" not in stderr, "the first to come made it, just now"
     assert sum("making it with" in stderr for _, _, stderr in ended) == 1
     assert not (checkout.venv / "icn-lite" / "lock.d").exists()
 
