@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import wasm3
@@ -84,13 +85,24 @@ def run_wasm3(code: bytes, data: bytes, *, put_result: int = 0) -> GuestRun:
     return GuestRun(result, bytes(host.output), tuple(host.log), len(memory) // PAGE_BYTES if memory else 0)
 
 
+@cache
+def module_engine() -> wasmtime.Engine:
+    """One engine for all runs, so that a module is compiled once."""
+    return wasmtime.Engine()
+
+
+@cache
+def _compile(code: bytes) -> wasmtime.Module:
+    return wasmtime.Module(module_engine(), code)
+
+
 def run_wasmtime(code: bytes, data: bytes, *, pages: int = PAGES, put_result: int = 0) -> GuestRun:
     """Run `run: () -> i32` under wasmtime with at most `pages` of memory."""
     host = _Host(data, put_result)
-    engine = wasmtime.Engine()
-    store = wasmtime.Store(engine)
+    module = _compile(code)
+    store = wasmtime.Store(module_engine())
     store.set_limits(memory_size=pages * PAGE_BYTES)
-    linker = wasmtime.Linker(engine)
+    linker = wasmtime.Linker(module_engine())
     i32 = wasmtime.ValType.i32()
 
     def memory_of(caller: wasmtime.Caller) -> wasmtime.Memory:
@@ -110,7 +122,7 @@ def run_wasmtime(code: bytes, data: bytes, *, pages: int = PAGES, put_result: in
     linker.define_func("icn", "get_input", wasmtime.FuncType([i32, i32], [i32]), get_input, access_caller=True)
     linker.define_func("icn", "put_output", wasmtime.FuncType([i32, i32], [i32]), put_output, access_caller=True)
     linker.define_func("icn", "log", wasmtime.FuncType([i32, i32], []), log, access_caller=True)
-    instance = linker.instantiate(store, wasmtime.Module(engine, code))
+    instance = linker.instantiate(store, module)
     exports = instance.exports(store)
     result = exports["run"](store)
     memory = exports["memory"] if "memory" in exports.keys() else None  # noqa: SIM118 - InstanceExports iterates values
