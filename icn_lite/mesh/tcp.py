@@ -85,7 +85,9 @@ class Connection(TcpConnection):
 
     def _send_message(self, msg: Message) -> None:
         if self._transport is None or self._transport.is_closing():
-            return  # its asker hears of it through connection_lost
+            if msg.code.is_request():
+                raise error.NetworkError("the TCP connection is closed")  # the library would let its asker wait
+            return
         if self._transport.get_write_buffer_size() > self._guard.limits.tcp_backlog_bytes:
             self._guard.refused("slow_reader")
             self._transport.abort()

@@ -127,7 +127,8 @@ class Fetcher:
             if remote is not None:
                 request.remote = remote  # the connection, or the address, that the piece before came from
             request.opt.block2 = (len(partial.data) // block_bytes(exponent), False, exponent)
-            answer = requester.checked(provider, await requester.exchange(provider, request, wanted.until_s))
+            until_s = min(wanted.until_s, self._loop.time() + self._limits.piece_ms / 1000)
+            answer = requester.checked(provider, await requester.exchange(provider, request, until_s))
             remote = answer.remote
             partial.sources.add(provider)
             exponent = min(exponent, self._add(provider, answer, partial.data, limit))
