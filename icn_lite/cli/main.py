@@ -26,7 +26,9 @@ EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT
 EXIT_BROKEN_PIPE: Final = 141  # 128 + SIGPIPE, what a shell shows for `yes | head`
 
 COMMANDS: Final = {
+    "demo": Row("icn_lite.cli.demo", "Watch a real job run through three nodes on this machine."),
     "init": Row("icn_lite.cli.init", "Make this device's identity and settings."),
+    "up": Row("icn_lite.cli.up", "Run this node until it is told to stop."),
     "run": Row("icn_lite.cli.run", "Run a WASM module here and keep a signed receipt."),
     "check": Row("icn_lite.cli.check", "Say whether a WASM module is accepted, and why not."),
     "status": Row("icn_lite.cli.status", "Show this node at a glance."),

@@ -22,7 +22,7 @@ Json: TypeAlias = "bool | int | str | list[Json] | dict[str, Json] | None"
 Command: TypeAlias = Callable[[Mapping[str, Json], bytes], Awaitable[Json]]
 
 MAX_LINE_BYTES: Final = 256 << 10  # a job document with its policy; a list of the newest jobs as an answer
-MAX_BODY_BYTES: Final = 32 << 20  # one block
+MAX_BODY_BYTES: Final = 64 << 20  # one block, as large as the store takes them
 MAX_CONNECTIONS: Final = 32
 READ_S: Final = 30.0  # for a request to arrive; its owner sits on the same machine
 ANSWER_S: Final = 3_600.0  # for a command that waits, such as `submit --wait`; it is asked again after that

@@ -45,6 +45,7 @@ from icn_lite.sandbox.pool import Pool
 from icn_lite.sandbox.value import parse_value
 from icn_lite.store.db import Store
 from icn_lite.store.jobs import JobRecord, JobRole
+from icn_lite.wasm.limits import PAGE_BYTES
 from icn_lite.work import bidding
 from icn_lite.work import executor as ex
 from icn_lite.work.replay import decode_event, encode_event
@@ -57,7 +58,7 @@ FETCH_TRIES: Final = 4
 RETRY_MS: Final = 1_000  # doubled at every try
 LAST_RETRY_MS: Final = 60_000
 MAX_MODULE_BYTES: Final = 4 << 20
-MAX_INPUT_BYTES: Final = 16 << 20
+MAX_OUTPUT_BYTES: Final = 16 << 20
 WAIT_S: Final = 10.0  # a waiting worker looks again at least so often
 log = logging.getLogger(__name__)
 
@@ -283,7 +284,8 @@ class Executions:
         reason = ""
         for attempt in range(FETCH_TRIES):
             try:
-                for cid, most in zip(effect.cids, (MAX_MODULE_BYTES, MAX_INPUT_BYTES), strict=True):
+                most_input = cast(WasmRuntime, run.job.runtime).memory_pages * PAGE_BYTES  # a guest holds no more
+                for cid, most in zip(effect.cids, (MAX_MODULE_BYTES, most_input), strict=True):
                     await self._bring(run, cid, most)
                 await self._apply(run, ex.BlocksStored(effect.shard))
                 return
@@ -372,7 +374,7 @@ class Executions:
                 fuel_limit=subject.fuel_limit,
                 timeout_ms=max(1, run.job.compute.timeout_ms),
                 max_pages=runtime.memory_pages,
-                output_limit=min(run.job.storage.max_output_bytes, MAX_INPUT_BYTES),
+                output_limit=min(run.job.storage.max_output_bytes, MAX_OUTPUT_BYTES),
                 context=RunContext(job_id=str(subject.job), shard=subject.shard, initial_input_cid=str(subject.input)),
                 seed=subject.input.encode(),
             )

@@ -25,6 +25,7 @@ from icn_lite.market.settle import account_of, grant
 from icn_lite.mesh.client import Client
 from icn_lite.mesh.discovery import Candidate, Discovery, DiscoveryConfig
 from icn_lite.mesh.endpoint import Endpoint, EndpointConfig
+from icn_lite.mesh.limits import MeshLimits
 from icn_lite.model import cose, document
 from icn_lite.model.document import Sealed
 from icn_lite.model.errors import IcnLiteError, PeerError
@@ -47,11 +48,13 @@ from icn_lite.node.storage import Storage
 from icn_lite.sandbox.pool import Pool, PoolConfig
 from icn_lite.store.db import Store
 from icn_lite.store.peers import Found, PeerRecord
+from icn_lite.wasm.limits import PAGE_BYTES
 
 BUSY_TICK_S: Final = 0.25  # how late a deadline may be noticed while jobs or leases are open
 IDLE_TICK_S: Final = 5.0  # without any, only greetings fall due
 GREETINGS_AT_ONCE: Final = 8
 GREETING_MS: Final = 5_000
+MIN_BLOCK_BYTES: Final = 16 << 20  # what every node can hand on, however small its guests
 WELCOME_MANA: Final = 1_000  # what our ledger grants a bidder that it has never seen: stakes for its first jobs
 COUNTER_PREFIX: Final = "refused:"
 log = logging.getLogger(__name__)
@@ -80,7 +83,8 @@ class Node:
         storage = Storage(options.home.path, config.storage_mb << 20)
         self.shell = Shell(options.signer, self.clock, storage, PeerBook(options.signer.did))
         self.handlers = Handlers(self.shell, self.advert_block, self._refused)
-        self.endpoint = Endpoint(EndpointConfig(config.bind, config.port), self.handlers)
+        limits = MeshLimits(max_block_bytes=max(MIN_BLOCK_BYTES, self.profile.guest.memory_pages * PAGE_BYTES))
+        self.endpoint = Endpoint(EndpointConfig(config.bind, config.port, limits), self.handlers)
         self.care = Care(self.profile, SensorHub(default_sources(termux=is_termux())), self.pool, self.shell.notify)
         self.originations: Originations | None = None
         self.executions: Executions | None = None

@@ -16,7 +16,7 @@ from icn_lite.market.bids import Bidder, Tender, validate_bid
 from icn_lite.market.reputation import START_PPM, after
 from icn_lite.market.score import score_bid
 from icn_lite.market.select import Offer, select
-from icn_lite.market.settle import account_of, grant
+from icn_lite.market.settle import Transfer, account_of, grant
 from icn_lite.mesh import table as paths
 from icn_lite.model import cbor, document
 from icn_lite.model.bid import Bid
@@ -227,6 +227,8 @@ class Originations:
                 if receipt is not None:
                     store.receipts.put_sealed(receipt)
                 store.journal.append(MACHINE, str(run.job_id), encode_event(event, now_ms))
+                if isinstance(event, ev.BidTaken):
+                    _transfer(store, grant(event.bid.bidder, self._welcome_mana, "welcome"))
                 if isinstance(event, ev.ReceiptTaken) and event.receipt.output:
                     store.blocks.pin(f"job:{run.job_id}", [event.receipt.output])
                 _apply_transfers(store, effects)
@@ -362,17 +364,16 @@ class Originations:
         return Tender(run.job_id, terms.job, terms.deadline_ms - now_ms, window_ms, frozenset(run.machine.bids))
 
     async def _bidder(self, did: Did) -> Bidder:
-        """What we know of a bidder; one that our ledger never saw is welcomed with its opening balance."""
+        """What we know of a bidder; one that our ledger never saw has the welcome before it, and nothing is written."""
         peer = self._shell.peers.peers.get(did)
+        welcome = grant(did, self._welcome_mana, "welcome")
 
-        def look(store: Store) -> Bidder:
-            welcome = grant(did, self._welcome_mana, "welcome")
-            store.ledger.transfer(welcome.id, welcome.cause, welcome.entries)
-            balance = store.ledger.balance(account_of(did))
-            reputation = self.reputation.get(did, START_PPM)
-            return Bidder(balance, reputation, peer.advert.capability if peer else None)
+        def balance(store: Store) -> int:
+            known = store.ledger.balance(account_of(did))
+            return known if store.ledger.get(welcome.id) else known + self._welcome_mana
 
-        return await self._shell.storage.transact(look)
+        reputation = self.reputation.get(did, START_PPM)
+        return Bidder(await self._shell.storage.run(balance), reputation, peer.advert.capability if peer else None)
 
     def _rank(self, run: JobRun, now_ms: int) -> tuple[Cid, ...]:
         """The bids from best to worst by the job's strategy."""
@@ -456,5 +457,8 @@ def _record(run: JobRun) -> JobRecord:
 def _apply_transfers(store: Store, effects: list[ev.Effect]) -> None:
     for effect in effects:
         if isinstance(effect, ev.MoveMana):
-            transfer = effect.transfer
-            store.ledger.transfer(transfer.id, transfer.cause, transfer.entries)
+            _transfer(store, effect.transfer)
+
+
+def _transfer(store: Store, transfer: Transfer) -> None:
+    store.ledger.transfer(transfer.id, transfer.cause, transfer.entries)

@@ -16,7 +16,7 @@ from icn_lite.model.errors import DiskFullError, DocumentError, StoreError
 from icn_lite.store.database import Database
 
 DEFAULT_BUDGET_BYTES: Final = 256 << 20  # modules, inputs and outputs of some hundred shards; 3 % of an 8 GB card
-MAX_BLOCK_BYTES: Final = 32 << 20  # blocks are handled whole in memory; larger data is split into several
+MAX_BLOCK_BYTES: Final = 64 << 20  # blocks are handled whole in memory: what the largest profile's guests hold
 MAX_TOUCHES: Final = 1_024  # uses remembered until the next commit; further ones only cost their place in the order
 MAX_HOLDER_CHARS: Final = 128  # "lease:" and a CID, with room
 

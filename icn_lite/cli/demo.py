@@ -1,0 +1,142 @@
+"""`icn-lite demo`: a real job through three nodes, from announcement to verified receipts."""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from icn_lite.cli.app import App, pass_app
+from icn_lite.cli.framework import command
+
+if TYPE_CHECKING:
+    from icn_lite.node.demo import DemoResult
+
+
+@command("demo", examples=("icn-lite demo", "icn-lite demo --tamper", "icn-lite demo --json"))
+@click.option("--tamper", is_flag=True, help="Flip a byte in a copy of one file; the report has to name it.")
+@click.option("--folder", metavar="DIR", help="Where everything is kept; a new temporary folder if left out.")
+@click.option("--files", "max_files", type=click.IntRange(1), help="Verify only so many files, for a slow device.")
+@pass_app
+def demo(app: App, tamper: bool, folder: str | None, max_files: int | None) -> int:
+    """Let three nodes on this machine verify the files of the installed packages.
+
+    A coordinator announces the job; two executors bid, take leases, run every shard in the sandbox and sign receipts;
+    outputs are compared, mana is paid, and all receipts are verified again from disk.
+
+    Exits with 0 when everything is as it should be: with --tamper that is when exactly that file is reported.
+    """
+    from icn_lite.node.demo import DemoOptions, run_demo
+
+    path = Path(folder).absolute() if folder else Path(tempfile.mkdtemp(prefix="icn-lite-demo-"))
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, _interrupt)
+    shown = _Progress(app)
+    try:
+        result = run_demo(DemoOptions(path, tamper, max_files), shown.say, shown.advance)
+    finally:
+        shown.close()
+    if app.as_json:
+        app.out.document(result.as_json())
+    else:
+        _show(app, result)
+    return 0 if result.as_expected else 8
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """SIGTERM takes the same way out as Ctrl-C, past every `finally`."""
+    raise KeyboardInterrupt
+
+
+class _Progress:
+    """Progress on stderr: a bar on a terminal, a line a step elsewhere."""
+
+    def __init__(self, app: App) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        console = Console(stderr=True, no_color=app.color is False or None)
+        self._out = app.out
+        self._bar = Progress(
+            TextColumn("{task.description:<22}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+        self._live = console.is_terminal
+        self._task: tuple[str, int] | None = None  # what is shown, and the bar's number for it
+
+    def say(self, text: str) -> None:
+        """A line about what comes next."""
+        if self._live:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            self._out.note(text)
+
+    def advance(self, step: str, done: int, total: int) -> None:
+        """So much of a step is done."""
+        if not self._live:
+            return
+        if self._task is None or self._task[0] != step:
+            if self._task is not None:
+                self._bar.remove_task(self._task[1])  # type: ignore[arg-type]
+            self._bar.start()
+            self._task = (step, self._bar.add_task(step, total=total))
+        self._bar.update(self._task[1], completed=done, total=total)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._live:
+            self._bar.stop()
+
+
+def _show(app: App, result: DemoResult) -> None:
+    """The report for people."""
+    names = {str(node["did"]): str(node["name"]) for node in result.nodes}
+    out = app.out
+    rows = [[str(node["name"]), str(node["role"]), str(node["profile"]), str(node["did"])] for node in result.nodes]
+    out.table(["Node", "Role", "Profile", "DID"], rows, title="Nodes")
+    out.line()
+    rows = []
+    for shard in result.shards:
+        executors, ms = shard["executors"], shard["ms"]
+        assert isinstance(executors, list)
+        assert isinstance(ms, list)
+        rows.append(
+            [
+                str(shard["index"]),
+                str(shard["files"]),
+                str(shard["bytes"]),
+                " ".join(names.get(str(did), "?") for did in executors),
+                str(shard["fuel_used"]),
+                " ".join(str(item) for item in ms),
+                str(shard["verdict"]),
+            ]
+        )
+    out.table(["Shard>", "Files>", "Bytes>", "Executors", "Fuel>", "ms>", "Verdict"], rows, title="Shards")
+    out.line()
+    rows = [[names.get(account, account), str(balance)] for account, balance in result.ledger.items() if balance]
+    out.table(["Account", "Mana>"], [*rows, ["sum", str(result.ledger_sum)]], title="Mana at the coordinator")
+    out.line()
+    out.line(f"{result.files} files, {result.bytes / 1e6:.1f} MB, {len(result.shards)} shards: {result.message}")
+    for name in result.too_large:
+        out.line(f"  left out, larger than a guest's memory: {name}")
+    if result.tampered:
+        out.line(f"  tampered with a copy of: {result.tampered}")
+    for name in result.mismatches:
+        out.line(f"  MISMATCH: {name} is not what its RECORD says")
+    if not result.mismatches:
+        out.line("  every file is what its RECORD says")
+    out.line(f"{result.receipts_verified} of {len(result.receipts)} receipts verified again from disk")
+    out.line(f"run again here: {result.rerun}")
+    for fault in result.faults:
+        out.line(f"  FAULT: {fault}")
+    out.line(f"receipts: {result.folder / 'receipts'}")
+    out.line(f"all of it: {result.folder} (remove it when you have seen enough)")
+    out.line(f"{result.seconds:.1f} s")
