@@ -116,7 +116,10 @@ def _value(data: bytes, at: int, depth: int) -> tuple[Value, int]:
     """The value at `at` and where it ends."""
     if depth > MAX_DEPTH:
         _fail(f"expected at most {MAX_DEPTH} nested values", at)
-    major, argument, start = _head(data, at)
+    if at < len(data) and data[at] & 31 < 24:
+        major, argument, start = data[at] >> 5, data[at] & 31, at + 1
+    else:
+        major, argument, start = _head(data, at)
     if major == 3:
         end = start + argument
         return _utf8(_taken(data, start, end), start), end
@@ -152,11 +155,17 @@ def _map(data: bytes, at: int, pairs: int, depth: int) -> tuple[dict[str, Value]
     result: dict[str, Value] = {}
     previous = b""
     for _ in range(pairs):
-        major, length, start = _head(data, at)
-        if major != 3:
-            _fail("expected a text key", at)
-        end = start + length
-        key = _utf8(_taken(data, start, end), start)
+        start = at + 1
+        if at < len(data) and 0x60 <= data[at] < 0x78:  # text of less than 24 bytes, which nearly all keys are
+            end = start + data[at] - 0x60
+        else:
+            major, length, start = _head(data, at)
+            if major != 3:
+                _fail("expected a text key", at)
+            end = start + length
+        if end > len(data):
+            _fail(f"expected {end - start} bytes, found {len(data) - start}", start)
+        key = _utf8(data[start:end], start)
         encoded = data[at:end]  # with its head: comparing these bytes puts shorter keys first
         if encoded <= previous:
             _fail(f"key {key[:40]!r} is a duplicate or out of order (shorter first, then bytewise)", at)
@@ -187,7 +196,7 @@ def _taken(data: bytes, start: int, end: int) -> bytes:
 
 def _utf8(raw: bytes, start: int) -> str:
     try:
-        return str(raw, "utf-8")
+        return raw.decode()
     except UnicodeDecodeError as error:
         raise DocumentError("text is not UTF-8", offset=start + error.start) from error
 

@@ -166,4 +166,4 @@ def _string(data: bytes, at: int, major: int) -> tuple[bytes, int]:
 
 def _to_be_signed(kind: str, protected: bytes, payload: bytes) -> bytes:
     """RFC 9052 §4.4: the Sig_structure."""
-    return cbor.encode(["Signature1", protected, kind.encode("ascii"), payload])
+    return bytes(cbor2.dumps(["Signature1", protected, kind.encode("ascii"), payload]))
