@@ -1,7 +1,8 @@
 """What goes to whom: data to stdout, messages to stderr, and with `--json` one document on stdout and nothing else.
 
 Texts that others wrote (a peer's name, a guest's log) are shown without their control characters, so that they can't
-repaint a terminal. `rich` is imported by the first table only: it costs more than most commands.
+repaint a terminal. Tables fit themselves to a terminal by `rich`, which costs more to load than most commands take;
+into a pipe they go as plain aligned lines, one a row, for other programs to cut.
 """
 
 from __future__ import annotations
@@ -58,16 +59,19 @@ class Output:
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
         """Rows under headings; a heading that ends in `>` is aligned to the right."""
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(title=Text(title) if title else None, title_justify="left", box=None, pad_edge=False)
-        for column in columns:
-            right = column.endswith(">")
-            table.add_column(Text(column.rstrip(">")), justify="right" if right else "left", overflow="fold")
-        for row in rows:
-            table.add_row(*(Text(printable(cell)) for cell in row))
-        self._print(table)
+        shown = [[printable(cell).replace("\n", " ") for cell in row] for row in rows]
+        if sys.stdout.isatty():
+            self._rich_table(columns, shown, title)
+            return
+        heads = [column.rstrip(">") for column in columns]
+        widths = [max(map(len, cells)) for cells in zip(heads, *shown, strict=True)]
+        if title:
+            self.line(title)
+        for row in [heads, *shown]:
+            cells = zip(row, widths, columns, strict=True)
+            self.line(
+                "  ".join(f"{cell:{'>' if c.endswith('>') else '<'}{width}}" for cell, width, c in cells).rstrip()
+            )
 
     def facts(self, facts: Sequence[tuple[str, str]]) -> None:
         """Names and values in two columns."""
@@ -76,10 +80,15 @@ class Output:
             indented = value.replace("\n", "\n" + " " * (width + 2))
             self.line(f"{name:<{width}}  {indented}".rstrip())
 
-    def _print(self, renderable: object) -> None:
+    def _rich_table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
         from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
 
-        # A pipe has no width: a table in it is not folded, so that other programs can cut it into lines.
-        width = None if sys.stdout.isatty() else 400
-        console = Console(file=sys.stdout, no_color=self.color is False or None, highlight=False, width=width)
-        console.print(renderable)
+        table = Table(title=Text(title) if title else None, title_justify="left", box=None, pad_edge=False)
+        for column in columns:
+            right = column.endswith(">")
+            table.add_column(Text(column.rstrip(">")), justify="right" if right else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(cell) for cell in row))
+        Console(file=sys.stdout, no_color=self.color is False or None, highlight=False).print(table)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from icn_lite.cli.files import read_file
 from icn_lite.model.cid import DAG_CBOR, TEXT_LENGTH, Cid
@@ -17,9 +17,11 @@ from icn_lite.model.did import Did
 from icn_lite.model.errors import DocumentError, StoreError, UsageError
 from icn_lite.model.receipt import MAX_SIGNED_BYTES, ExecutionReceipt, read_receipt
 from icn_lite.node.car import encode_header, encode_section, read_car
-from icn_lite.node.verify import Check
 from icn_lite.store.db import Store
 from icn_lite.store.receipts import MAX_LISTED, ReceiptRow
+
+if TYPE_CHECKING:  # it brings the sandbox along: only for those who verify
+    from icn_lite.node.verify import Check
 
 MAX_CAR_BYTES: Final = 256 << 20  # held in memory; more receipts than a phone makes in years
 MAX_BLOCK_BYTES: Final = 64 << 20  # a module, an input or an output
@@ -60,6 +62,8 @@ class Sources:
 
     def misfits(self, receipt: ExecutionReceipt) -> list[Check]:
         """The named files that are not what the receipt names."""
+        from icn_lite.node.verify import Check
+
         said = {"module": receipt.module, "input": receipt.input, "output": receipt.output}
         return [
             Check(what, "failed", f"{name} is {cid}, the receipt says {said[what] or 'there is none'}")
