@@ -1,4 +1,4 @@
-"""One run, in the forked child: read the request, enter the jail, run the guest, answer, end.
+"""One run, in the forked child: enter the jail, read the request, close the jail, run the guest, answer, end.
 
 The request comes from the node and is believed. The answer is one `DONE` frame; between the two any number of `CALL`
 frames may go up, each answered before the guest goes on. A child that can't answer just ends, and its way of ending
@@ -134,7 +134,8 @@ class Run:
 
     def _link(self, row: Any) -> HostLink:
         module, name, params, results, how = row
-        return HostLink(module, name, params, results, self._counted(self._function(module, name, results, how), bool(results)))
+        function = self._function(module, name, results, how)
+        return HostLink(module, name, params, results, self._counted(function, bool(results)))
 
     def _function(self, module: str, name: str, results: list[str], how: int) -> Callable[..., int | None]:
         is_wasi = module == wasi.MODULE
@@ -172,16 +173,17 @@ def serve(fd: int, zygote_pid: int, jail: Jail, make_engine: Callable[[int], Eng
     """The child's whole life after the fork; it never returns."""
     code = EXIT_FAULT
     try:
+        layers = jail.enter(fd, zygote_pid)
         item: Any = frames.decode(frames.read_frame(fd))
         if item[0] == PROBE:
-            layers = jail.enter(fd, zygote_pid, PROBE_LIMITS)
+            layers += jail.close(PROBE_LIMITS)
             frames.write_frame(fd, [LAYERS, [list(layer) for layer in layers]])
         else:
             request = Request(item[1])
             timeout_ms, max_pages, output_limit, log_limit, _, stack_bytes = request.limits
             # The input, output and log may each be held twice: in their buffer and in a frame.
             extra = 2 * (len(request.code) + len(request.input) + output_limit + log_limit)
-            jail.enter(fd, zygote_pid, JailLimits(timeout_ms, max_pages, extra))
+            jail.close(JailLimits(timeout_ms, max_pages, extra))
             frames.write_frame(fd, Run(request, make_engine(stack_bytes), fd).perform())
         code = 0
     except MemoryError:

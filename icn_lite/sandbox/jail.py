@@ -1,7 +1,8 @@
 """What a child gives up before it touches a guest. Each layer holds without the others.
 
-Order: descriptors are closed, the parent's death is tied to ours, limits are set, privileges can no longer grow, and
-last the system call filter, after which nothing of this can be undone. A layer that a device refuses (Android
+In two steps. `enter` needs no run and is done as soon as the child is forked: descriptors are closed, its life is
+tied to the zygote's, privileges can no longer grow. `close` follows once the run's limits are known: timer, limits,
+and last the system call filter, after which nothing of this can be undone. A layer that a device refuses (Android
 forbids some) is skipped, and `layers()` tells a person about it: a phone with four layers of six still earns trust,
 a node that refuses to start there earns nothing.
 
@@ -47,16 +48,21 @@ class Jail:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._close_below = soft if 0 < soft < CLOSE_UP_TO else CLOSE_UP_TO
 
-    def enter(self, keep_fd: int, zygote_pid: int, limits: JailLimits) -> list[tuple[str, bool, str]]:
-        """Apply every layer; the list says of each whether it holds and why not."""
+    def enter(self, keep_fd: int, zygote_pid: int) -> list[tuple[str, bool, str]]:
+        """The layers that hold for every run; the list says of each whether it holds and why not."""
         os.closerange(3, keep_fd)
         os.closerange(keep_fd + 1, self._close_below)
-        layers = [("descriptors", True, "only the pipe to the node is open; stdin, stdout and stderr lead nowhere")]
-        layers.append(self._die_with_parent(zygote_pid))
-        layers.append(self._timer(limits.timeout_ms))
-        layers += self._rlimits(limits)
-        layers += self._filters()
-        return layers
+        died = self._die_with_parent(zygote_pid)
+        privileges = self._prctl.call(SET_NO_NEW_PRIVS, 1)
+        return [
+            ("descriptors", True, "only the pipe to the node is open; stdin, stdout and stderr lead nowhere"),
+            died,
+            ("no new privileges", privileges, "exec can't gain rights" if privileges else self._why_not()),
+        ]
+
+    def close(self, limits: JailLimits) -> list[tuple[str, bool, str]]:
+        """The layers that depend on the run, and the filter."""
+        return [self._timer(limits.timeout_ms), *self._rlimits(limits), self._filters()]
 
     def _die_with_parent(self, zygote_pid: int) -> tuple[str, bool, str]:
         done = self._prctl.call(SET_PDEATHSIG, _signal.SIGKILL)
@@ -99,15 +105,12 @@ class Jail:
                 done.append((name, True, meaning))
         return done
 
-    def _filters(self) -> list[tuple[str, bool, str]]:
-        privileges = self._prctl.call(SET_NO_NEW_PRIVS, 1)
-        first = ("no new privileges", privileges, "exec can't gain rights" if privileges else self._why_not())
+    def _filters(self) -> tuple[str, bool, str]:
         if not self._filter:
-            machine = os.uname().machine
-            return [first, ("system calls", False, f"no filter is known for this processor ({machine})")]
-        filtered = privileges and self._prctl.seccomp(self._filter)
+            return ("system calls", False, f"no filter is known for this processor ({os.uname().machine})")
+        filtered = self._prctl.seccomp(self._filter)
         why = "a seccomp filter kills or refuses all but memory, time and the pipe" if filtered else self._why_not()
-        return [first, ("system calls", filtered, why)]
+        return ("system calls", filtered, why)
 
     def _why_not(self) -> str:
         if not self._prctl.available:

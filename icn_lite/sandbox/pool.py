@@ -64,10 +64,11 @@ class _Run:
         self.request = request
         self.entry = entry
         self.done: asyncio.Future[RunOutcome] = asyncio.get_running_loop().create_future()
-        self.killed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.asking: asyncio.Future[HostAnswer] | None = None  # what the node is asked at the moment
         self.child: Child | None = None
         self.aborted = False
         self.timed_out = False
+        self.asked = False  # whether the node has been asked for anything
         self._left_s = request.timeout_ms / 1000
         self._since = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -94,8 +95,8 @@ class _Run:
 
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
-        if not self.killed.done():
-            self.killed.set_result(None)
+        if self.asking is not None:
+            self.asking.cancel()
 
     def signal(self, number: signal.Signals) -> None:
         if self.child is not None:
@@ -219,6 +220,20 @@ class Pool:
                 run.done.set_exception(error)
 
     async def _in_child(self, run: _Run) -> None:
+        """One try, and a second one when the zygote died: that says nothing about the guest.
+
+        Unless the guest has asked the node for anything, in which case a second run could ask twice.
+        """
+        outcome = await self._try(run)
+        if outcome is None and not run.asked and not run.aborted and not self._closed:
+            outcome = await self._try(run)
+        if outcome is None:
+            detail = "killed when the sandbox's process ended"
+            outcome = self._failed(run, 0, FailureReason.CRASH_OR_PANIC, detail)
+        run.finish(outcome)
+
+    async def _try(self, run: _Run) -> RunOutcome | None:
+        """The outcome; None when nobody can say how the child ended."""
         run.child = await self._children.take()
         started = time.monotonic()
         outcome: RunOutcome | None = None
@@ -235,8 +250,7 @@ class Pool:
             run.stop_clock()
             self._runs.discard(run)
             ending = await self._children.put_away(run.child)
-        if outcome is None:
-            run.finish(self._explain(run, ending, fault, wall_ms))
+        return outcome or self._explain(run, ending, fault, wall_ms)
 
     def _begin(self, run: _Run) -> None:
         """Start the clock, and make good what happened while the child was taken."""
@@ -276,20 +290,22 @@ class Pool:
 
     async def _ask(self, run: _Run, call: HostCall) -> HostAnswer:
         if self._host is not None and self._host.serves(call.name):
-            asking = asyncio.ensure_future(self._host.call(run.request.context, call))
+            run.asking = asking = asyncio.ensure_future(self._host.call(run.request.context, call))
+            run.asked = True
             try:
-                await asyncio.wait({asking, run.killed}, return_when=asyncio.FIRST_COMPLETED)
-                if not asking.done():
-                    raise ConnectionAbortedError  # the child is gone, and with it the question
-                return asking.result()
+                await asyncio.wait({asking})
             finally:
+                run.asking = None
                 asking.cancel()
+            if asking.cancelled():
+                raise ConnectionAbortedError  # the child is gone, and with it the question
+            return asking.result()
         if call.name in BUILT_IN:
             return answer_built_in(call)
         return HostAnswer.refused(HostAbiError.NOT_SUPPORTED)
 
-    def _explain(self, run: _Run, ending: Ending | None, fault: str, wall_ms: int) -> RunOutcome:
-        """Why there is no outcome."""
+    def _explain(self, run: _Run, ending: Ending | None, fault: str, wall_ms: int) -> RunOutcome | None:
+        """Why there is no outcome; None when that can't be known."""
         if fault:
             return self._failed(run, wall_ms, FailureReason.CRASH_OR_PANIC, f"the child broke the protocol: {fault}")
         if run.timed_out:
@@ -298,7 +314,7 @@ class Pool:
         if run.aborted:
             return self._failed(run, wall_ms, FailureReason.CRASH_OR_PANIC, "killed because nobody waits for it")
         if ending is None:
-            return self._failed(run, wall_ms, FailureReason.CRASH_OR_PANIC, "killed when the sandbox's process ended")
+            return None
         if ending.signal is not None:
             reason, detail = _SIGNALS.get(
                 signal.Signals(ending.signal), (FailureReason.CRASH_OR_PANIC, f"crashed by signal {ending.signal}")

@@ -84,6 +84,10 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def is_dead(pid: int) -> bool:
+    return not is_alive(pid)
+
+
 def state(pid: int) -> str:
     """R, S, T (stopped), Z, or X when it is gone."""
     try:

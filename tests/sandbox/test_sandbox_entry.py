@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from sandbox_kit import request
 
 from icn_lite.model.errors import UsageError
 from icn_lite.sandbox.entry import plan_entry
 from icn_lite.sandbox.value import parse_value
-from sandbox_kit import request
 
 START = '(func (export "_start"))'
 RUN = '(func (export "run") (result i32) (i32.const 0))'

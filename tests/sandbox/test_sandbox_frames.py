@@ -14,11 +14,11 @@ from icn_lite.sandbox import frames
 items = st.recursive(
     st.none() | st.booleans() | st.integers(-(1 << 64), (1 << 64) - 1) | st.binary(max_size=300) | st.text(max_size=80),
     lambda inner: st.lists(inner, max_size=30),
-    max_leaves=40,
+    max_leaves=20,
 )
 
 
-@settings(derandomize=True, deadline=None, max_examples=400)
+@settings(derandomize=True, deadline=None, max_examples=150)
 @given(items)
 def test_same_bytes_as_the_strict_codec_and_back(item: object) -> None:
     data = frames.encode(item)  # type: ignore[arg-type]

@@ -13,13 +13,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from sandbox_kit import SPIN, attack, is_alive, lone_child, request, send, until, use_attack_engine
 
 import icn_lite
 from icn_lite.model.errors import FailureReason
 from icn_lite.sandbox.layers import layers
 from icn_lite.sandbox.outcome import RunOutcome
 from icn_lite.sandbox.pool import Pool, PoolConfig, run_once
-from sandbox_kit import attack, is_alive, lone_child, request, send, until, use_attack_engine, SPIN
 
 ROOT = Path(icn_lite.__file__).resolve().parents[1]
 
@@ -48,8 +48,8 @@ def test_the_attacker_itself_works() -> None:
 def test_every_layer_is_listed_with_its_reason() -> None:
     found = layers()
     assert [layer.name for layer in found] == [
-        "process", "descriptors", "parent death", "timer", "address space", "processor time", "files opened",
-        "processes", "file size", "core dumps", "no new privileges", "system calls",
+        "process", "descriptors", "parent death", "no new privileges", "timer", "address space", "processor time",
+        "files opened", "processes", "file size", "core dumps", "system calls",
     ]  # fmt: skip
     assert all(layer.why for layer in found)
 
@@ -180,7 +180,8 @@ def test_an_error_in_the_child_is_a_failed_run() -> None:
 def test_a_child_that_lies_about_the_protocol_fails(code: str) -> None:
     use_attack_engine()
     # The pipe's number is whatever the zygote had free: write to every descriptor.
-    tries = f"for fd in range(3, 64):\n    try:\n        {code.replace('3,', 'fd,', 1)}\n    except OSError:\n        pass"
+    write = code.replace("3,", "fd,", 1)
+    tries = f"for fd in range(3, 64):\n    try:\n        {write}\n    except OSError:\n        pass"
     outcome = run_once(attack(tries), engine="attack")
     assert (outcome.status, outcome.failure) == ("failed", FailureReason.CRASH_OR_PANIC)
     assert "protocol" in outcome.detail
@@ -231,7 +232,8 @@ if {nobody} and os.geteuid() == 0:  # root is exempt from the limit of processes
 jail = Jail(executable_memory=False)
 jail._filter = b""
 read_end, write_end = os.pipe()
-report = jail.enter(write_end, os.getppid(), JailLimits(1, 10, 0))
+jail.enter(write_end, os.getppid())
+jail.close(JailLimits(1, 10, 0))
 """
 
 

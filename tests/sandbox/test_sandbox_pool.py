@@ -6,16 +6,17 @@ import asyncio
 import os
 import signal
 import time
+from functools import partial
 
 import psutil
 import pytest
+from sandbox_kit import ANSWER, DEADLINE_S, SPIN, is_alive, is_dead, request, state, until
 
 from icn_lite.model.errors import FailureReason, IcnLiteError, NotSupported, UsageError
 from icn_lite.sandbox.forkserver import SandboxError
 from icn_lite.sandbox.host import HostAnswer, HostCall
 from icn_lite.sandbox.outcome import RunContext
 from icn_lite.sandbox.pool import Pool, PoolConfig
-from sandbox_kit import ANSWER, DEADLINE_S, SPIN, is_alive, request, state, until
 
 LONG = {"fuel_limit": 2**60, "timeout_ms": 60_000}
 
@@ -71,11 +72,17 @@ async def test_a_killed_zygote_is_replaced() -> None:
         first = pool.zygote_pid
         assert first is not None
         os.kill(first, signal.SIGKILL)
+        await until(lambda: not is_alive(pid), "the child died with it")
+        await until(lambda: pool.child_pids not in ([], [pid]), "the run begins once more")
+        (again,) = pool.child_pids
+        assert pool.zygote_pid is not None
+        second = pool.zygote_pid
+        assert second != first
+        os.kill(second, signal.SIGKILL)
         outcome = await task
-        assert outcome.status == "failed"
+        assert (outcome.status, outcome.failure) == ("failed", FailureReason.CRASH_OR_PANIC)
+        assert not is_alive(again)
         assert await ok(pool)
-        assert pool.zygote_pid not in (None, first)
-        await until(lambda: not is_alive(pid), "the orphan is gone")
 
 
 async def test_a_zygote_killed_between_runs_is_not_even_noticed() -> None:
@@ -91,7 +98,9 @@ async def test_a_killed_spare_is_not_even_noticed() -> None:
     async with Pool() as pool:
         for _ in range(3):
             await until(lambda: pool.spare_pids, "there is a spare")
-            os.kill(pool.spare_pids[0], signal.SIGKILL)
+            (spare,) = pool.spare_pids
+            os.kill(spare, signal.SIGKILL)
+            await until(partial(is_dead, spare), "the spare is dead")
             assert await ok(pool)
 
 
@@ -220,7 +229,8 @@ async def test_two_hundred_runs_leave_nothing_behind() -> None:
         assert len(outcomes) == 200
         assert {outcome.status for outcome in outcomes[:160]} == {"completed"}
         await settled()
-        assert counts() == before
+        # One or two come and go with the event loop; a leak would be two hundred.
+        assert all(now <= then + 2 for now, then in zip(counts(), before, strict=True)), (counts(), before)
         assert zygote.memory_info().rss - memory < 256 << 10
 
 
@@ -280,18 +290,16 @@ async def test_calls_to_the_node() -> None:
                           context=RunContext(job_id="j"))  # fmt: skip
             outcome = await pool.run(run)
             assert outcome.status == "completed", outcome
-            return str(outcome.results[0]) + (":" + outcome.output.decode() if name == "read" else "")
+            return str(outcome.results[0]) + (":" + outcome.output.decode("latin-1")[:4] if name == "read" else "")
 
         assert await result("mana") == f"i64:{1 << 40}"
         assert await result("reputation") == "i64:-6"  # nobody serves it: NotSupported
         assert await result("mana", frozenset()) == "i64:-5"  # policy forbids it: NotPermitted
         assert await result("submit") == "i32:-1"  # the node could not: Unknown
         assert await result("read", allowed, "i32:100", "i32:4") == "i32:0:3456"
+        # A buffer outside the memory is refused before the node is asked; the guest then puts -3 bytes, and learns.
         calls = len(node.calls)
-        with pytest.raises(AssertionError, match=r"detail=''|trapped|completed"):
-            # A buffer outside the memory is refused before the node is asked.
-            await result("read", allowed, "i32:65535", "i32:4")
-            raise AssertionError("completed")
+        assert await result("read", allowed, "i32:65535", "i32:4") == "i32:-3:\xfd\xff\xff\xff"
         assert len(node.calls) == calls
     assert node.calls[-1][1] == HostCall("host_data_read_cid", (3, 4), (b"bafkrei",))
     assert node.calls[0][0].job_id == "j"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 
 import pytest
+from sandbox_kit import ANSWER, ENGINE_NAMES, HOST, SPIN, guest, request
 
 from icn_lite.model.errors import FailureReason, HostAbiError, UsageError
 from icn_lite.sandbox import hostabi
 from icn_lite.sandbox.outcome import HOST_CALL_LIMIT, RunContext, RunOutcome, RunRequest
 from icn_lite.sandbox.pool import Pool, PoolConfig, run_once
 from icn_lite.sandbox.value import parse_value
-from sandbox_kit import ANSWER, ENGINE_NAMES, HOST, SPIN, guest, request
 
 
 async def on_both(*requests: RunRequest) -> list[RunOutcome]:
@@ -229,12 +229,13 @@ async def test_the_job_tells_about_itself() -> None:
       (func (export "run") (result i32)
         (drop (call $put (i32.const 0) (call $id (i32.const 0) (i32.const 100))))
         (drop (call $put (i32.const 0) (call $stage (i32.const 0) (i32.const 100))))
-        (i32.add (i32.mul (call $index) (i32.const 1000)) (i32.add (call $inter) (call $id (i32.const 0) (i32.const 0)))))
+        (i32.add (i32.mul (call $index) (i32.const 1000))
+          (i32.add (call $inter) (call $id (i32.const 0) (i32.const 0)))))
       (func (export "small") (result i32) (call $id (i32.const 0) (i32.const 2)))
       (func (export "none") (result i32) (call $cid (i32.const 0) (i32.const 100)))
       (func (export "outside") (result i32) (call $id (i32.const 65535) (i32.const 100))))"""
     context = RunContext(job_id="job-1", stage_index=3, stage_id="sum", interactive=True)
-    runs = [request(text, context=context), *(request(text, invoke=n, context=context) for n in ("small", "none", "outside"))]  # fmt: skip # noqa: E501
+    runs = [request(text, invoke=name, context=context) for name in ("run", "small", "none", "outside")]
     told, small, none, outside = await on_both(*runs)
     assert (told.output, str(told.results[0])) == (b"job-1sum", "i32:3006")
     assert str(small.results[0]) == f"i32:{HostAbiError.BUFFER_TOO_SMALL}"
@@ -242,11 +243,9 @@ async def test_the_job_tells_about_itself() -> None:
     assert str(outside.results[0]) == f"i32:{HostAbiError.MEMORY_ACCESS}"
 
 
-async def test_a_child_that_can_not_have_its_memory_fails() -> None:
-    """The address space limit is set for the run's own pages; a module prepared for more than it may have is refused."""
-    big = "(module (memory 100 150) (func (export \"run\") (result i32) (i32.const 0)))"
+def test_a_module_prepared_for_more_pages_than_the_run_allows_is_refused() -> None:
     with pytest.raises(UsageError):
-        request(big, max_pages=120)
+        request('(module (memory 100 150) (func (export "run") (result i32) (i32.const 0)))', max_pages=120)
 
 
 async def test_a_module_that_the_engine_refuses_fails_and_harms_nobody() -> None:
