@@ -11,7 +11,13 @@ import pytest
 
 # Skips that stand even where ICN_LITE_NO_SKIPS=1 (as in .ci/run) turns skips into a failure:
 # (pattern of the test's id, pattern of the skip's reason, why CI can't run it).
-ALLOWED_SKIPS: tuple[tuple[str, str, str], ...] = ()
+ALLOWED_SKIPS: tuple[tuple[str, str, str], ...] = (
+    (
+        "tests/model/test_model_spec.py::*",
+        "*the specification is missing*",
+        "the documents are no part of the checkout; ICN_LITE_SPEC names them",
+    ),
+)
 
 _unexpected = pytest.StashKey[list[str]]()
 
