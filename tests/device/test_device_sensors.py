@@ -422,6 +422,15 @@ class TestHub:
         assert readings.get(Q.BATTERY_PCT).why_unknown == "no sensor on this device gives it"
         gate.open.set()
 
+    async def test_the_first_answer_is_waited_for(self) -> None:
+        gate = Gate()
+        hub = SensorHub([gate])
+        first = asyncio.create_task(hub.read())
+        assert await asyncio.to_thread(gate.entered.wait, 30)
+        assert not first.done()
+        gate.open.set()
+        assert value(await first, Q.BATTERY_PCT) == 1
+
     async def test_cancelling_a_read_leaves_the_hub_usable(self) -> None:
         gate = Gate()
         hub = SensorHub([gate])

@@ -1,9 +1,9 @@
 """All sources together, read without ever holding up the node.
 
-`SensorHub.read` asks each source in a thread of its own and waits at most `deadline_ms` for all. While a source hangs
-(an attribute behind a dead I²C bus can, uninterruptibly) it gets no second thread and holds up no other: its last
-readings are given with their growing age, until the governor calls them unknown. The hub owns the threads; they are
-daemons, so that a hanging sensor cannot keep the process from ending.
+`SensorHub.read` asks each source in a thread of its own and waits at most a second for all (the first time six).
+While a source hangs (an attribute behind a dead I²C bus can, uninterruptibly) it gets no second thread and holds up no
+other: its last readings are given with their growing age, until the governor calls them unknown. The hub owns the
+threads; they are daemons, so that a hanging sensor cannot keep the process from ending.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from icn_lite.device.sensors.termux import TermuxBattery
 
 # Files answer within milliseconds; Termux may take its own 5 s, and is cached when it comes later.
 DEADLINE_MS: Final = 1_000
+# While a source has never answered its quantities are unknown, and a phone would start its day draining: wait longer.
+FIRST_DEADLINE_MS: Final = 6_000
 
 
 def clock_ms() -> int:
@@ -52,7 +54,7 @@ class _Slot:
 
     source: Source
     asking: bool = False
-    said: tuple[int, Sequence[Reading]] = (0, ())
+    said: tuple[int, Sequence[Reading]] | None = None
 
 
 class SensorHub:
@@ -62,11 +64,13 @@ class SensorHub:
         self._slots = [_Slot(source) for source in sources]
         self._clock = clock
 
-    async def read(self, deadline_ms: int = DEADLINE_MS) -> Readings:
+    async def read(self, deadline_ms: int | None = None) -> Readings:
         """Fresh readings; of sources that hang, the last ones with their age. One caller at a time."""
-        started = [self._ask(slot) for slot in self._slots if not slot.asking]
-        if started:
-            await asyncio.wait(started, timeout=deadline_ms / 1000)
+        idle = [slot for slot in self._slots if not slot.asking]
+        if deadline_ms is None:
+            deadline_ms = DEADLINE_MS if all(slot.said for slot in idle) else FIRST_DEADLINE_MS
+        if idle:
+            await asyncio.wait([self._ask(slot) for slot in idle], timeout=deadline_ms / 1000)
         now_ms = self._clock()
         return Readings.of(reading for slot in self._slots for reading in self._last_said(slot, now_ms))
 
@@ -89,9 +93,9 @@ class SensorHub:
 
     @staticmethod
     def _last_said(slot: _Slot, now_ms: int) -> Iterator[Reading]:
-        said_ms, readings = slot.said
-        for reading in readings:
-            yield reading.aged(now_ms - said_ms)
+        if slot.said is not None:
+            said_ms, readings = slot.said
+            yield from (reading.aged(now_ms - said_ms) for reading in readings)
 
 
 def _finish(done: asyncio.Future[None]) -> None:
