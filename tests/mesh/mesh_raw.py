@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -66,3 +67,12 @@ class RawUdp(asyncio.DatagramProtocol):
 async def raw_udp(port: int, host: str = "127.0.0.1") -> RawUdp:
     _, protocol = await asyncio.get_running_loop().create_datagram_endpoint(RawUdp, remote_addr=(host, port))
     return protocol
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Let the loop turn until something holds."""
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            if holds():
+                return
+            await asyncio.sleep(0)

@@ -13,6 +13,7 @@ from aiocoap import Message
 from aiocoap.numbers.codes import Code
 from aiocoap.numbers.types import ACK
 from conftest import Opener, RawOpener
+from mesh_raw import until
 from mesh_samples import Node
 
 from icn_lite.mesh import problem, table
@@ -198,11 +199,13 @@ async def test_a_doorbell_rings_when_the_status_changes(open_endpoint: Opener, c
     assert seen == [b"\x01", b"\x02", b"\x03", b"\x04"]
     await rings.aclose()  # type: ignore[attr-defined]
     server.notify_job(JOB)  # the ring is answered with a reset, and the observer leaves
-    async with asyncio.timeout(20):
-        while len(server._site.observers):
-            node.statuses[JOB] += b"\0"
-            server.notify_job(JOB)
-            await asyncio.sleep(0)
+
+    def left() -> bool:
+        node.statuses[JOB] += b"\0"
+        server.notify_job(JOB)
+        return not len(server._site.observers)
+
+    await until(left)
 
 
 async def test_the_watchdog_finds_a_peer_that_restarted(open_endpoint: Opener) -> None:

@@ -1,0 +1,145 @@
+"""mDNS: two nodes in one process find each other, or `available` says why not."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import shutil
+import subprocess
+import sys
+
+import pytest
+import zeroconf.asyncio
+from mesh_samples import OTHER, SIGNER
+
+from icn_lite.mesh import discovery
+from icn_lite.mesh.discovery import SERVICE, Candidate, Discovery, DiscoveryConfig
+from icn_lite.model.cose import KeySigner
+
+WAIT_S = 20.0
+
+
+class Seen:
+    """What a discovery reported."""
+
+    def __init__(self) -> None:
+        self.candidates: asyncio.Queue[Candidate] = asyncio.Queue()
+        self.withdrawn: asyncio.Queue[str] = asyncio.Queue()
+
+    def node(self, signer: KeySigner, port: int) -> Discovery:
+        config = DiscoveryConfig(signer.did, port, "127.0.0.1")
+        return Discovery(config, self.candidates.put_nowait, self.withdrawn.put_nowait)
+
+
+async def started(node: Discovery) -> bool:
+    """Start within its promise, and say whether multicast is available."""
+    async with asyncio.timeout(discovery.START_MS / 1000 + 1.0):
+        await node.start()
+    return node.available
+
+
+async def test_two_nodes_find_each_other_and_notice_leaving() -> None:
+    first_sees, second_sees = Seen(), Seen()
+    first, second = first_sees.node(SIGNER, 40_001), second_sees.node(OTHER, 40_002)
+    try:
+        if not await started(first):
+            assert "multicast is refused here" in first.why
+            pytest.skip(first.why)
+        assert "works here" in first.why
+        assert await started(second)
+        async with asyncio.timeout(WAIT_S):
+            found = await second_sees.candidates.get()
+            assert (found.did, found.uris, found.source) == (SIGNER.did, ("coap://127.0.0.1:40001",), "mdns")
+            found = await first_sees.candidates.get()
+            assert (found.did, found.uris) == (OTHER.did, ("coap://127.0.0.1:40002",))
+            await second.close()
+            assert await first_sees.withdrawn.get() == found.name
+    finally:
+        await first.close()
+        await second.close()
+
+
+def test_names_fit_a_label_and_differ() -> None:
+    names = {Seen().node(signer, port).name for signer in (SIGNER, OTHER) for port in (1, 65_535)}
+    assert len(names) == 4
+    for name in names:
+        assert name.endswith(SERVICE)
+        assert len(name.removesuffix("." + SERVICE).encode()) <= discovery.MAX_NAME_BYTES
+
+
+async def test_no_socket_for_multicast_is_said_and_the_node_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise OSError(errno.ENODEV, "No such device")
+
+    monkeypatch.setattr(discovery, "AsyncZeroconf", refuse)
+    node = Seen().node(SIGNER, 40_003)
+    assert not await started(node)
+    assert node.why == "multicast is refused here: No such device; using static peers"
+    await node.close()
+
+
+async def test_silence_is_said_within_the_promise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where every packet is dropped, registering succeeds, and nothing is heard."""
+    monkeypatch.setattr(discovery, "START_MS", 100)
+    node = Seen().node(SIGNER, 40_004)
+    node._changed = lambda *_, **__: None  # type: ignore[method-assign]
+    assert not await started(node)
+    assert "not heard within 100 ms" in node.why
+    await node.close()
+
+
+WITHOUT_NETWORK = """
+import asyncio, sys
+from icn_lite.mesh.discovery import Discovery, DiscoveryConfig
+from icn_lite.model.cose import KeySigner
+
+async def main(bind):
+    node = Discovery(DiscoveryConfig(KeySigner(bytes(32)).did, 1, bind), print, print)
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    await node.start()
+    print(node.available, loop.time() - begun < 3, node.why)
+    await node.close()
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("bind", ["127.0.0.1", "::"])
+def test_without_any_network(bind: str) -> None:
+    """A real place without multicast: a network namespace whose only interface is down."""
+    unshare = shutil.which("unshare")
+    enter = [unshare or "unshare", "--user", "--map-root-user", "--net"]
+    if unshare is None or subprocess.run([*enter, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("a network namespace can't be made here (util-linux's unshare, or the kernel's permission)")
+    done = subprocess.run(
+        [*enter, sys.executable, "-W", "error", "-c", WITHOUT_NETWORK, bind],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    available, in_time, *why = done.stdout.split()
+    assert (available, in_time) == ("False", "True")
+    assert " ".join(why).startswith("multicast is refused here: ")
+
+
+def info(port: int = 5, **properties: str) -> zeroconf.asyncio.AsyncServiceInfo:
+    return zeroconf.asyncio.AsyncServiceInfo(
+        SERVICE, f"x.{SERVICE}", port=port, addresses=[bytes([10, 0, 0, n]) for n in range(1, 9)], properties=properties
+    )
+
+
+def test_what_strangers_announce() -> None:
+    read = discovery._candidate
+    honest = read("x", info(did=str(SIGNER.did)))
+    assert honest is not None
+    assert honest.did == SIGNER.did
+    assert honest.uris == tuple(f"coap://10.0.0.{n}:5" for n in range(1, 5))
+    for claim in ("", "did:key:z6Mk", "did:web:x", "\N{SNOWMAN}" * 20, "did:key:z" + "1" * 200):
+        lying = read("x", info(did=claim))
+        assert lying is not None
+        assert lying.did is None
+    assert read("x", info(port=0)) is None
+    nowhere = zeroconf.asyncio.AsyncServiceInfo(
+        SERVICE, f"x.{SERVICE}", port=5, addresses=[bytes(4), bytes([224, 0, 0, 1]), bytes([169, 254, 0, 1])]
+    )
+    assert read("x", nowhere) is None
