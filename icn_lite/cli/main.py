@@ -29,6 +29,8 @@ COMMANDS: Final = {
     "demo": Row("icn_lite.cli.demo", "Watch a real job run through three nodes on this machine."),
     "init": Row("icn_lite.cli.init", "Make this device's identity and settings."),
     "up": Row("icn_lite.cli.up", "Run this node until it is told to stop."),
+    "submit": Row("icn_lite.cli.submit", "Submit a job to the node that runs here."),
+    "cancel": Row("icn_lite.cli.submit", "Call off a job that this node submitted."),
     "run": Row("icn_lite.cli.run", "Run a WASM module here and keep a signed receipt."),
     "check": Row("icn_lite.cli.check", "Say whether a WASM module is accepted, and why not."),
     "status": Row("icn_lite.cli.status", "Show this node at a glance."),

@@ -29,7 +29,7 @@ QUIET: Final = ("coap", "coap-server", "zeroconf", "asyncio", "aiocoap")
 @click.option("--until-eof", is_flag=True, help="Stop when standard input ends: for programs that start nodes.")
 @node_options
 @pass_app
-def up(app: App, passphrase_file: str | None, until_eof: bool, **settings: Words) -> None:
+def up(app: App, /, passphrase_file: str | None, until_eof: bool, **settings: Words) -> None:
     """Run this node: find neighbours, bid on their jobs when the device allows it, run shards, deliver receipts.
 
     Ctrl-C or SIGTERM stop it; what was taken is taken up again at the next start. With --json one document is
