@@ -89,8 +89,9 @@ async def test_a_zygote_killed_between_runs_is_not_even_noticed() -> None:
     async with Pool() as pool:
         for _ in range(3):
             assert await ok(pool)
-            assert pool.zygote_pid is not None
-            os.kill(pool.zygote_pid, signal.SIGKILL)
+            # None: it was found dead already, while the child of the run was put away.
+            if pool.zygote_pid is not None:
+                os.kill(pool.zygote_pid, signal.SIGKILL)
         assert await ok(pool)
 
 
@@ -287,7 +288,7 @@ async def test_calls_to_the_node() -> None:
 
         async def result(name: str, permissions: frozenset[str] = allowed, *args: str) -> str:
             run = request(GUEST_OF_THE_NODE, invoke=name, permissions=permissions, args=tuple(map(parse_value, args)),
-                          context=RunContext(job_id="j"))  # fmt: skip
+                          context=RunContext(job_id="j"), fuel_limit=2**40)  # fmt: skip
             outcome = await pool.run(run)
             assert outcome.status == "completed", outcome
             return str(outcome.results[0]) + (":" + outcome.output.decode("latin-1")[:4] if name == "read" else "")
