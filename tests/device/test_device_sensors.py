@@ -181,6 +181,11 @@ class TestThermal:
         assert reading.value is None
         assert reading.why_unknown.startswith("cpu-thermal: ")
 
+    def test_what_may_be_tenths_is_unknown(self, tmp_path: Path) -> None:
+        assert "tenths" in thermal(tmp_path, ("tsens_tz_sensor0", 781)).why_unknown
+        assert thermal(tmp_path, ("cpu-thermal", 1_500)).value == 1_500
+        assert thermal(tmp_path, ("cpu-thermal", -5_000)).value == -5_000
+
     def test_hwmon_stands_in(self, tmp_path: Path) -> None:
         chip = tmp_path / "sys/class/hwmon/hwmon2"
         chip.mkdir(parents=True)

@@ -148,3 +148,15 @@ def test_echo_gives_back_what_it_got(size: int) -> None:
 
 def test_sum_adds_up() -> None:
     assert run_wasm3((BUILD / "sum.wasm").read_bytes(), b"").result == 5050
+
+
+def test_the_readmes_first_guest_builds_and_runs(tmp_path: Path) -> None:
+    if clang_version() is None:
+        pytest.skip("clang and wasm-ld are not installed (apt-get install clang lld)")
+    source = re.search(r"```c\n(.*?)```", (GUESTS / "README.md").read_text(), re.DOTALL)
+    assert source
+    (tmp_path / "hello.c").write_text(source[1])
+    done = build(tmp_path, "hello.c")
+    assert done.returncode == 0, done.stderr
+    run = run_wasm3((tmp_path / "hello.wasm").read_bytes(), b"")
+    assert (run.result, run.output, run.log) == (0, b"hello from a guest\n", ("saying hello",))

@@ -1,8 +1,9 @@
 """The hottest processor temperature, from Linux' thermal zones, else from `hwmon`.
 
 Kernel documentation: `Documentation/driver-api/thermal/sysfs-api.rst` and `Documentation/hwmon/sysfs-interface.rst`;
-both give m°C. Some phones give whole degrees: a number that would be under 0.2 °C is one of those. Zones that measure
-something else (a battery, a modem, a limit in mA) are told by their type.
+both give m°C. Some phones give whole degrees: a number that would be under 0.2 °C is one of those. What would be under
+1.5 °C may be tenths of a degree, and nobody knows. Zones that measure something else (a battery, a modem, a limit in
+mA, Qualcomm's `soc`, which is a state of charge) are told by their type.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ from icn_lite.device.reading import COLDEST_MC, HOTTEST_MC, Quantity, Reading, k
 _SOURCE: Final = "thermal"
 # Below this a number cannot be thousandths of a degree of anything that runs, and is taken for degrees.
 _DEGREES_BELOW: Final = 200
+# 200 to 1499 are 20 to 149.9 °C in tenths, or barely above freezing: taken for the latter, a hot phone would seem cold.
+_TENTHS_BELOW: Final = 1_500
 
 _PROCESSOR: Final = re.compile(
-    r"cpu|soc|pkg|package|core|bcm2\d{3}|apc1|tsens|mtktscpu|big|little|cluster|k10temp|zenpower", re.IGNORECASE
+    r"cpu|soc|pkg|package|core|bcm2\d{3}|tsens|mtktscpu|big|little|cluster|k10temp|zenpower", re.IGNORECASE
 )
 _OTHER: Final = re.compile(
     r"batt|bms|charger|chg|usb|wifi|iwl|modem|mdm|xo|pa-|pa_|pm\d+|pmic|bcl|vbat|ibat|step|lmh|lvl|trip|limit|nvme"
-    r"|camera|skin|quiet|case|ambient|drivetemp|dimm|jc42|ath\d|mt79|rpi_volt|_vdm|vph",
+    r"|camera|skin|quiet|case|ambient|drivetemp|dimm|jc42|ath\d|mt79|vph|^soc$",
     re.IGNORECASE,
 )
 
@@ -78,6 +81,9 @@ def _zone(path: Path, label: str, problems: list[str]) -> Iterator[_Zone]:
     number = read_int(path)
     if number.value is None:
         problems.append(f"{label}: {number.why}")
+        return
+    if _DEGREES_BELOW <= number.value < _TENTHS_BELOW:
+        problems.append(f"{label}: {number.value} may be thousandths or tenths of a degree")
         return
     temp_mc = number.value * 1000 if 0 < abs(number.value) < _DEGREES_BELOW else number.value
     # exactly 0 is what idle or disabled zones of phones say
