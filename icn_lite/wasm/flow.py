@@ -46,6 +46,7 @@ class Flow:
     repeated: set[int] = field(default_factory=set)  # `loop` events that some branch returns to
     innermost: set[int] = field(default_factory=set)  # of these, the ones without another loop inside
     ends: dict[int, int] = field(default_factory=dict)  # `loop` event -> its `end`
+    carrying: set[int] = field(default_factory=set)  # `br_if` events that take values along
     leaves_by_branch: bool = False  # a conditional branch to the outermost label
 
 
@@ -55,15 +56,19 @@ class _Frame:
     at: int  # its event
     point: int  # where charging goes on after an end that is always reached
     lowest: int  # outermost frame that a branch inside goes to
+    carries: bool  # whether a branch to it takes values along
     has_loop: bool = False
 
 
-def analyse(events: Sequence[Event], ending_calls: frozenset[int]) -> Flow:
-    """Distribute the fuel of a body; `ending_calls` are the call events that may end the run."""
+def analyse(events: Sequence[Event], ending_calls: frozenset[int], gives_values: bool) -> Flow:
+    """Distribute the fuel of a body; `ending_calls` are the call events that may end the run.
+
+    `gives_values` says whether the function has results.
+    """
     flow = Flow()
     charges, own = flow.charges, OWN_COST
     charges[ENTRY] = 1
-    frames = [_Frame(op.BLOCK, ENTRY, ENTRY, 1 << 30)]
+    frames = [_Frame(op.BLOCK, ENTRY, ENTRY, 1 << 30, gives_values)]
     point = ENTRY
     for i, event in enumerate(events):
         code = event.op
@@ -74,7 +79,7 @@ def analyse(events: Sequence[Event], ending_calls: frozenset[int]) -> Flow:
                 break
             point = _close(flow, frame, frames, i)
         elif code == op.IF or code == op.LOOP or code == op.BLOCK:
-            frames.append(_Frame(code, i, point, 1 << 30))
+            frames.append(_Frame(code, i, point, 1 << 30, _carries(event)))
             if code != op.BLOCK:
                 point = i
         elif code == op.ELSE:
@@ -92,12 +97,20 @@ def analyse(events: Sequence[Event], ending_calls: frozenset[int]) -> Flow:
             _branch(flow, frames, event.arg, code == op.BR_IF)
             if code == op.BR_IF:
                 point = i
+                if frames[len(frames) - 1 - event.arg].carries:
+                    flow.carrying.add(i)
         elif code == op.BR_TABLE:
             for depth in set(event.targets):
                 _branch(flow, frames, depth, True)
         elif code == op.RETURN:
             frames[-1].lowest = min(frames[-1].lowest, 0)
     return flow
+
+
+def _carries(event: Event) -> bool:
+    """Whether a branch to a block takes values along."""
+    kind = event.type
+    return kind is not None and bool(kind.params if event.op == op.LOOP else kind.results)
 
 
 def _close(flow: Flow, frame: _Frame, frames: list[_Frame], i: int) -> int:

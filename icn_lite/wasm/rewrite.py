@@ -6,6 +6,19 @@ returns, `unreachable`) and loaded again after calls that may have changed it. `
 counter, `synced` that the global does; where ways join, the local does and the global may not.
 
 Plain spans of bytes are copied; a charge stands where `flow` put its point.
+
+An innermost loop whose body is small and calls nothing is written several times over (`unroll`), since a back edge
+is dear to the engine and a forward branch is not. Its head charges the iterations of all copies at once, and every
+way out gives back what the copies not run would have cost:
+
+    loop $l                      block $out loop $l  check; charge 2k
+      body, cost k                 block $next
+      br_if $l                       body; br_if $next; refund k; br $out
+    end                            end
+                                   body; br_if $l
+                                 end end
+
+The check comes before the charge, so a run that has just enough is never stopped by what was charged ahead.
 """
 
 from __future__ import annotations
@@ -23,6 +36,8 @@ from icn_lite.wasm.plan import FunctionPlan
 from icn_lite.wasm.types import FuncType
 from icn_lite.wasm.validate import Event, FunctionCode
 
+# Bytes of a loop's body, and how often it is written: short ones gain most, and the module may not grow much.
+UNROLL: Final = ((80, 8), (250, 4), (500, 2))
 NEGATIVE: Final = b"\x42\x00\x53\x04\x40"  # i64.const 0; i64.lt_s; if
 END_BYTE: Final = b"\x0b"
 
@@ -41,6 +56,15 @@ class Names:
     wrappers: dict[int, int]  # import -> the function that charges for it
     helpers: dict[int, bytes]  # event opcode -> the function that does it with its checks
     block_types: dict[tuple[int, ...], bytes]  # results -> block type, for results that need an index
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Where the writer is inside an unrolled loop."""
+
+    loop: int  # frame index of the loop in the guest's code
+    extra: int  # frames that our copies add between the body and what lies outside of the loop
+    refund: int  # fuel of the copies that an exit from here skips
 
 
 def subtract(amount: int) -> bytes:
@@ -64,6 +88,7 @@ class BodyWriter:
         self.fresh = self.synced = True
         self.dead = False
         self.frames = 1
+        self.inside: Copy | None = None
         self.fuel_local = self.add_local(I64) if self.cached else b""
         self.depth_local = self.add_local(I32) if plan.counts_depth else b""
 
@@ -157,18 +182,8 @@ class BodyWriter:
         if wrapped:
             self.out.append(b"\x02" + self.names.block_types[function.type.results])
             self.join()
-        for i, event in enumerate(function.events):
-            self.span(event)
-            code = event.op
-            if code == op.END:
-                self.frames -= 1
-                if not self.frames:
-                    break
-            elif code == op.BLOCK or code == op.LOOP or code == op.IF:
-                self.frames += 1
-            _WRITERS[code](self, event, i)
-            if code != op.LOOP and i in charges:
-                self.charge(charges[i])
+        self.walk(0, len(function.events) - 1)
+        self.span(function.events[-1])
         if wrapped:
             self.join()
             self.out.append(END_BYTE)
@@ -176,6 +191,81 @@ class BodyWriter:
             self.store()
         self.out.append(END_BYTE)
         return locals_of(function.locals[len(function.type.params) :] + self.extra) + b"".join(self.out)
+
+    def walk(self, first: int, last: int) -> None:
+        """Write the events from `first` up to but without `last`, each after its span."""
+        events, charges = self.function.events, self.plan.flow.charges
+        i = first
+        while i < last:
+            event = events[i]
+            self.span(event)
+            code = event.op
+            copies = self.copies_of(i) if code == op.LOOP else 1
+            if copies > 1:
+                i = self.unroll(i, copies) + 1
+                continue
+            if code == op.END:
+                self.frames -= 1
+            elif code == op.BLOCK or code == op.LOOP or code == op.IF:
+                self.frames += 1
+            _WRITERS[code](self, event, i)
+            if code != op.LOOP and i in charges:
+                self.charge(charges[i])
+            i += 1
+
+    # unrolling
+
+    def copies_of(self, i: int) -> int:
+        """How often the body of a loop is written."""
+        flow, events = self.plan.flow, self.function.events
+        if i not in flow.innermost or not flow.charges.get(i):
+            return 1
+        end = flow.ends[i]
+        size = events[end].at - events[i].end
+        copies = next((n for most, n in UNROLL if size <= most), 1)
+        if copies == 1 or (events[i].type or _NOTHING).params:
+            return 1
+        if any(event.op not in _UNROLLABLE for event in events[i + 1 : end]):
+            return 1
+        return 1 if any(i < carrying < end for carrying in flow.carrying) else copies
+
+    def unroll(self, i: int, copies: int) -> int:
+        """Write a loop with its body several times; returns the event of its `end`."""
+        event, end = self.function.events[i], self.plan.flow.ends[i]
+        cost = self.plan.flow.charges[i]
+        header = self.names.data[event.at + 1 : event.end]  # the block type
+        self.join()
+        self.out.append(b"\x02" + header + b"\x03" + header)
+        self.frames += 1
+        self.check()
+        self.charge(cost * copies)
+        for number in range(copies):
+            last = number == copies - 1
+            if not last:
+                self.out.append(b"\x02\x40")
+            self.inside = Copy(self.frames - 1, 1 if last else 2, cost * (copies - 1 - number))
+            self.walk(i + 1, end)
+            self.span(self.function.events[end])
+            if not last:
+                if not self.dead:
+                    self.refund()
+                    self.out.append(b"\x0c\x02")
+                self.out.append(END_BYTE)
+            self.dead = False
+        self.inside = None
+        self.frames -= 1
+        self.out.append(END_BYTE + END_BYTE)
+        after = self.plan.flow.charges.get(end)
+        if after:
+            self.charge(after)
+        return end
+
+    def refund(self) -> None:
+        """Give back what the copies that are skipped would have cost."""
+        if self.inside is not None and self.inside.refund:
+            local = self.fuel_local
+            self.out.append(b"\x20" + local + subtract(-self.inside.refund) + b"\x21" + local)
+            self.synced = False
 
     def span(self, event: Event) -> None:
         """The plain instructions before an event, with their repairs."""
@@ -208,6 +298,7 @@ class BodyWriter:
         """`br`, `br_if`, `br_table`."""
         del i
         if event.op == op.BR and event.arg == self.frames - 1:
+            self.refund()
             self.store()
             self.out.append(b"\x0f")
             self.dead = True
@@ -216,13 +307,29 @@ class BodyWriter:
         if event.op == op.BR_TABLE:
             targets = [write_u32(depth) for depth in event.targets]
             self.out.append(b"\x0e" + write_u32(len(targets) - 1) + b"".join(targets))
+        elif self.inside is not None and self.frames - 1 - event.arg < self.inside.loop:
+            self.exit_copy(event, self.inside)
         else:
             self.out.append(bytes((event.op,)) + write_u32(event.arg))
         self.dead = event.op != op.BR_IF
 
+    def exit_copy(self, event: Event, inside: Copy) -> None:
+        """A branch out of an unrolled loop."""
+        depth = event.arg + inside.extra
+        if event.op == op.BR:
+            self.refund()
+            self.out.append(b"\x0c" + write_u32(depth))
+        elif not inside.refund:
+            self.out.append(b"\x0d" + write_u32(depth))
+        else:
+            self.out.append(b"\x04\x40")
+            self.refund()
+            self.out.append(b"\x0c" + write_u32(depth + 1) + END_BYTE)
+
     def on_leave(self, event: Event, i: int) -> None:
         """`return`, `unreachable`."""
         del i
+        self.refund()
         self.store()
         if event.op == op.UNREACHABLE:
             self.out.append(b"\x41\x04\x24" + self.names.trap)
@@ -279,7 +386,10 @@ class PlanLookup:
         return self.functions[self.type_nodes[wanted]]
 
 
-_LEAVING: Final = frozenset((op.BR, op.BR_TABLE, op.RETURN, op.UNREACHABLE))
+_NOTHING: Final = FuncType((), ())
+_UNROLLABLE: Final = frozenset(
+    (op.BLOCK, op.IF, op.ELSE, op.END, op.LOOP, op.BR, op.BR_IF, op.RETURN, op.UNREACHABLE, op.SELECT_T)
+)
 _WRITERS: Final = {
     op.BLOCK: BodyWriter.on_control,
     op.IF: BodyWriter.on_control,
