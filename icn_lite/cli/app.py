@@ -76,7 +76,7 @@ class App:
 
         if not sys.stdin.isatty():
             raise UsageError(
-                "the key is sealed and there is no terminal to ask for its passphrase",
+                "there is no terminal to ask for the key's passphrase",
                 hint=f"give it by --passphrase-file, {PASSPHRASE_FILE_VARIABLE} or {PASSPHRASE_VARIABLE}",
             )
         text: str = click.prompt(prompt, hide_input=True, confirmation_prompt=twice, err=True)
