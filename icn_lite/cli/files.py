@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from icn_lite.cli.output import write_stdout
 from icn_lite.model.errors import StoreError, UsageError
 
 STANDARD: Final = "-"
@@ -38,9 +39,7 @@ def _read(name: str, most: int, what: str) -> bytes:
 def write_file(name: str, data: bytes) -> None:
     """Write a file whole or not at all; `-` is stdout. Devices and pipes are written to as they are."""
     if name == STANDARD:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        write_stdout(data)
         return
     path = Path(name)
     try:

@@ -7,10 +7,12 @@ network, 8 verification failed, 130 interrupted. With `--json` an error is `{"er
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, NoReturn
 
 import click
@@ -18,7 +20,7 @@ import click
 import icn_lite
 from icn_lite.cli.app import App
 from icn_lite.cli.framework import PROGRAM, LazyGroup, Row
-from icn_lite.cli.output import Output, printable
+from icn_lite.cli.output import AnswerLost, flush_stdout, printable
 from icn_lite.model.errors import IcnLiteError, UsageError
 
 COMPLETE_VARIABLE: Final = "_ICN_LITE_COMPLETE"  # set by the completion scripts
@@ -81,21 +83,36 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line; answers and errors are printed, the exit code is returned."""
     app = App(as_json=_asks_for(arguments, "--json"), debug=_asks_for(arguments, "--debug"))
     try:
-        code = _invoke(app, arguments)
-        sys.stdout.flush()
+        code = _answer(app, arguments)
+        flush_stdout()
+    except BrokenPipeError:
+        _drop_stdout()
+        return EXIT_BROKEN_PIPE
+    except AnswerLost as error:
+        _drop_stdout()
+        return _report(replace(app, as_json=False), error)
+    return code
+
+
+def _answer(app: App, arguments: Sequence[str]) -> int:
+    """The command's answer, or its error's."""
+    try:
+        return _invoke(app, arguments)
+    except (AnswerLost, BrokenPipeError):
+        raise
     except IcnLiteError as error:
         return _report(app, error)
     except click.ClickException as error:
         return _report(app, _as_usage_error(error))
     except (KeyboardInterrupt, click.Abort):
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # Nobody reads on; Python would complain about it once more while it shuts down.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_BROKEN_PIPE
     except Exception as error:  # noqa: BLE001 -- the last catch: a fault of ours, said in one line as well
         return _report(app, _as_fault(error))
-    return code
+
+
+def _drop_stdout() -> None:
+    """Nobody takes what is left; Python would complain about it once more while it shuts down."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _invoke(app: App, arguments: Sequence[str]) -> int:
@@ -120,8 +137,7 @@ def _report(app: App, error: IcnLiteError) -> int:
     if app.debug:
         sys.stderr.write(printable("".join(traceback.format_exception(error))))
     if app.as_json:
-        Output(as_json=True).document({"error": error.as_json()})
-        sys.stdout.flush()
+        app.out.document({"error": error.as_json()})
         return error.exit_code
     app.out.note(f"{PROGRAM}: {error.message}")
     if error.hint:
@@ -148,10 +164,22 @@ def _as_fault(error: Exception) -> IcnLiteError:
 
 def main() -> NoReturn:
     """The console script."""
+    _open_missing_streams()
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # both are TextIOWrapper here
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = run(sys.argv[1:])
-    except BrokenPipeError:
+    except BrokenPipeError:  # stderr is gone too
         code = EXIT_BROKEN_PIPE
     sys.exit(code)
+
+
+def _open_missing_streams() -> None:
+    """Whoever starts us with closed streams must not find an answer in the middle of a database."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    sys.stdin = sys.stdin or open(0, encoding="utf-8")  # noqa: SIM115 -- it stays open to the end
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8")  # noqa: SIM115

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias
 
+from icn_lite.model.errors import IcnLiteError
+
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 
 _WHITESPACE_KEPT: Final = "\n\t"
@@ -31,6 +33,43 @@ def flatten(value: Json, prefix: str = "") -> list[tuple[str, str]]:
     return [(prefix, str(value))]
 
 
+class AnswerLost(IcnLiteError):
+    """stdout can't be written to: a full disk, most often."""
+
+    kind = "output"
+
+
+def write_stdout(data: str | bytes) -> None:
+    """Text or bytes to stdout; raises `AnswerLost`. A reader that went away stays a `BrokenPipeError`."""
+    try:
+        if isinstance(data, str):
+            sys.stdout.write(data)
+        else:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _lost(error) from error
+
+
+def flush_stdout() -> None:
+    """Everything that was written is out; raises `AnswerLost`."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _lost(error) from error
+
+
+def _lost(error: OSError) -> AnswerLost:
+    return AnswerLost(
+        f"can't write the answer to stdout: {error.strerror}", hint="free some space, or send it elsewhere"
+    )
+
+
 class Output:
     """The three ways out of a command: `document`, `table` or `line` for data, `note` for messages, `raw` for bytes."""
 
@@ -40,17 +79,15 @@ class Output:
 
     def document(self, value: Json) -> None:
         """The one JSON document of this command."""
-        sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False) + "\n")
+        write_stdout(json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False) + "\n")
 
     def line(self, text: str = "") -> None:
         """One line of data."""
-        sys.stdout.write(printable(text) + "\n")
+        write_stdout(printable(text) + "\n")
 
     def raw(self, data: bytes) -> None:
         """Bytes to stdout as they are."""
-        sys.stdout.flush()
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        write_stdout(data)
 
     def note(self, text: str) -> None:
         """A message to whoever sits there."""

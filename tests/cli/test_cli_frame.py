@@ -181,3 +181,33 @@ def test_texts_of_others_cannot_steer_a_terminal(capsys: pytest.CaptureFixture[s
     assert "\x1b" not in capsys.readouterr().out
     out.document({"name": "\x1b"})
     assert json.loads(capsys.readouterr().out) == {"name": "\x1b"}
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is missing here")
+@pytest.mark.parametrize("arguments", [["--version"], ["--json", "nonsense"], ["completion", "bash"]])
+def test_an_answer_that_cannot_be_written_is_said(arguments: list[str]) -> None:
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)}
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "icn_lite.cli", *arguments],
+            env=environ,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    assert b"can't write the answer" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_survived(tmp_path: Path, closed: str) -> None:
+    environ = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "ICN_LITE_HOME": str(tmp_path / "home"),
+    }
+    command = f"exec {sys.executable} -m icn_lite.cli init {closed}"
+    done = subprocess.run(["sh", "-c", command], env=environ, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "home" / "key").stat().st_size < 200  # no answer found its way into a file
