@@ -72,7 +72,8 @@ class Requester:
             exponent = answer.opt.block2.size_exponent
             follow.opt.block2 = (len(payload) // block_bytes(exponent), False, exponent)
             answer = self.checked(peer, await self.exchange(peer, follow, until_s))
-            self.append(peer, payload, answer, call.max_answer)
+            self.check_piece(peer, answer, len(payload), call.max_answer)
+            payload += answer.payload
         if len(payload) > call.max_answer:
             raise PeerError(f"{peer} answered with more than {call.max_answer} bytes to {call.method} {call.path}")
         content_format = answer.opt.content_format
@@ -142,16 +143,15 @@ class Requester:
             code=_J_CODES.get(told.code),
         )
 
-    def append(self, peer: PeerAddress, payload: bytearray, answer: Message, limit: int) -> None:
-        """Add a later block to what came before it; it must begin where that ends."""
+    def check_piece(self, peer: PeerAddress, answer: Message, have: int, limit: int) -> None:
+        """A later block must begin where the `have` bytes before it end, and stay within `limit`."""
         block2 = answer.opt.block2
-        if block2 is None or block2.block_number * block_bytes(block2.size_exponent) != len(payload):
+        if block2 is None or block2.block_number * block_bytes(block2.size_exponent) != have:
             raise PeerError(f"{peer} answered with another block than the one asked for")
-        if len(payload) + len(answer.payload) > limit:
+        if have + len(answer.payload) > limit:
             raise PeerError(f"{peer} answered with more than {limit} bytes")
         if not answer.payload or (block2.more and len(answer.payload) % block_bytes(block2.size_exponent)):
             raise PeerError(f"{peer} answered with a block of {len(answer.payload)} bytes that more should follow")
-        payload += answer.payload
 
 
 @contextlib.asynccontextmanager

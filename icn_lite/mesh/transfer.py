@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from aiocoap import Message
@@ -24,18 +24,57 @@ from icn_lite.model.cid import Cid
 from icn_lite.model.errors import PeerError, PeerRefused
 
 MAX_PROVIDERS: Final = 8  # asked in turn before giving up
+HASH_INLINE_BYTES: Final = 32_768  # hashed in 0.2 ms on this side of a thread's cost, 2 ms on a small board
 
 
-@dataclass(slots=True)
 class _Partial:
-    """What has arrived, and from whom."""
+    """What has arrived, from whom, and the hash of it. Large pieces are hashed off the loop, while the next comes."""
 
-    data: bytearray = field(default_factory=bytearray)
-    sources: set[PeerAddress] = field(default_factory=set)
+    def __init__(self) -> None:
+        self.sources: set[PeerAddress] = set()
+        self.size = 0
+        self._pieces: list[bytes] = []
+        self._hash = hashlib.sha256()
+        self._hashing: asyncio.Future[None] | None = None
 
-    def clear(self) -> None:
-        self.data.clear()
-        self.sources.clear()
+    async def add(self, piece: bytes) -> None:
+        """Append a piece."""
+        await self._hashed()
+        self._pieces.append(piece)
+        self.size += len(piece)
+        if len(piece) < HASH_INLINE_BYTES:
+            self._hash.update(piece)
+        else:
+            self._hashing = asyncio.get_running_loop().run_in_executor(None, self._hash.update, piece)
+
+    async def align(self) -> None:
+        """Cut to whole blocks, from which any provider can go on; small blocks of one may have ended between them."""
+        spare = self.size % UDP_BLOCK_BYTES
+        if spare:
+            kept = b"".join(self._pieces)[:-spare]
+            await self.clear(forget_sources=False)
+            await self.add(kept)
+
+    async def digest(self) -> bytes:
+        """The sha2-256 of all pieces."""
+        await self._hashed()
+        return self._hash.digest()
+
+    def whole(self) -> bytes:
+        """All pieces."""
+        return b"".join(self._pieces)
+
+    async def clear(self, *, forget_sources: bool = True) -> None:
+        """Throw everything away."""
+        await self._hashed()
+        self._pieces, self._hash, self.size = [], hashlib.sha256(), 0
+        if forget_sources:
+            self.sources.clear()
+
+    async def _hashed(self) -> None:
+        if self._hashing is not None:
+            await self._hashing
+            self._hashing = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +110,7 @@ class Fetcher:
             except PeerError as error:
                 fault = error
         for provider in suspects:  # each alone, now that the mixture did not fit
-            partial.clear()
+            await partial.clear()
             try:
                 return await self._whole(provider, wanted, partial)
             except PeerError as error:
@@ -81,15 +120,14 @@ class Fetcher:
     async def _whole(self, provider: PeerAddress, wanted: Wanted, partial: _Partial) -> bytes:
         """Go on with a provider until the block is whole, then check it."""
         await self._pull(provider, wanted, partial)
-        data = bytes(partial.data)
-        if hashlib.sha256(data).digest() == wanted.cid.digest:
-            return data
-        sources = len(partial.sources)
-        partial.clear()
+        if await partial.digest() == wanted.cid.digest:
+            return partial.whole()
+        sources, size = len(partial.sources), partial.size
+        await partial.clear()
         if sources > 1:
             raise _MixedError(f"the pieces of block {wanted.cid} from {sources} peers don't fit together")
         raise PeerError(
-            f"{provider} gave {len(data)} bytes that are not block {wanted.cid}",
+            f"{provider} gave {size} bytes that are not block {wanted.cid}",
             hint="that peer is broken or lies; the bytes were thrown away",
         )
 
@@ -105,7 +143,7 @@ class Fetcher:
         except PeerError:
             if self._loop.time() >= wanted.until_s:
                 raise
-            if not partial.data:
+            if not partial.size:
                 self._remember_without_tcp(provider)
             await self._pieces(provider, "udp", wanted, partial)
 
@@ -120,36 +158,36 @@ class Fetcher:
         call = Call("GET", table.BLOCK.replace("{cid}", str(wanted.cid)))
         exponent = BERT_EXPONENT if transport == "tcp" else UDP_BLOCK_EXPONENT
         limit = wanted.max_bytes if transport == "tcp" else min(wanted.max_bytes, self._limits.udp_fetch_bytes)
-        del partial.data[len(partial.data) // UDP_BLOCK_BYTES * UDP_BLOCK_BYTES :]
+        await partial.align()
         remote = None
         while True:
             request = requester.message(provider, transport, call)
             if remote is not None:
                 request.remote = remote  # the connection, or the address, that the piece before came from
-            request.opt.block2 = (len(partial.data) // block_bytes(exponent), False, exponent)
+            request.opt.block2 = (partial.size // block_bytes(exponent), False, exponent)
             until_s = min(wanted.until_s, self._loop.time() + self._limits.piece_ms / 1000)
             answer = requester.checked(provider, await requester.exchange(provider, request, until_s))
             remote = answer.remote
             partial.sources.add(provider)
-            exponent = min(exponent, self._add(provider, answer, partial.data, limit))
+            self._check(provider, answer, partial.size, limit)
+            await partial.add(answer.payload)
+            if answer.opt.block2 is not None:
+                exponent = min(exponent, int(answer.opt.block2.size_exponent))
             if answer.opt.block2 is None or not answer.opt.block2.more:
                 return
 
-    def _add(self, provider: PeerAddress, answer: Message, data: bytearray, limit: int) -> int:
-        """Append a piece; returns its exponent."""
+    def _check(self, provider: PeerAddress, answer: Message, have: int, limit: int) -> None:
+        """Refuse a piece that is none, or that leads beyond `limit`."""
         if answer.code is not Code.CONTENT:
             raise PeerError(f"{provider} answered {answer.code.dotted} where a block was asked for")
         announced = answer.opt.size2
         if announced is not None and announced > limit:
             raise PeerError(f"{provider} has {announced} bytes where at most {limit} are taken")
         if answer.opt.block2 is None:
-            if data or len(answer.payload) > limit:
+            if have or len(answer.payload) > limit:
                 raise PeerError(f"{provider} answered with another block than the one asked for")
-            data += answer.payload
-            return BERT_EXPONENT
-        if answer.payload or answer.opt.block2.block_number:
-            self._requester.append(provider, data, answer, limit)
-        return int(answer.opt.block2.size_exponent)
+        elif answer.payload or answer.opt.block2.block_number:
+            self._requester.check_piece(provider, answer, have, limit)
 
 
 class _MixedError(Exception):
