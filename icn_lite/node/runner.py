@@ -102,9 +102,13 @@ def run_locally(order: RunOrder, prepared: Prepared, home: Home, signer: Signer)
     """Run a prepared order in the sandbox and store its receipt. Raises `UsageError` when it can't be called so."""
     clock = Clock()
     module, data = Cid.of_raw(order.module), Cid.of_raw(order.input)
-    values, arguments = _arguments(order, prepared)
-    job = _local_job(order, signer, arguments, module, data, clock)
-    outcome = run_once(request_for(order, prepared, values, _context(job, data)), engine=order.engine)
+    values, arguments = arguments_of(prepared, order.invoke, order.words)
+    _check_results(order, prepared)
+    job = _local_job(order, signer, module, data, clock)
+    context = RunContext(
+        job_id=str(job.id), initial_input_cid=str(data), stage_input_cid=str(data), arguments=arguments
+    )
+    outcome = run_once(request_for(order, prepared, values, context), engine=order.engine)
     run = LocalRun(outcome, job, module, data)
     subject = RunSubject(
         job=job.id,
@@ -145,19 +149,18 @@ def is_wasi(prepared: Prepared, invoke: str | None) -> bool:
     return any(e.name == WASI_ENTRY and e.kind == "func" and e.type == start for e in prepared.exports)
 
 
-def _arguments(order: RunOrder, prepared: Prepared) -> tuple[tuple[Value, ...], tuple[str, ...]]:
-    """The words as typed values or, for a WASI program, as its arguments."""
-    for word in (*order.words, order.invoke or "x"):
+def arguments_of(
+    prepared: Prepared, invoke: str | None, words: tuple[str, ...]
+) -> tuple[tuple[Value, ...], tuple[str, ...]]:
+    """A job's words (`code.args`) as typed values, or as the arguments of a WASI program; one of the two is empty."""
+    for word in (*words, *(() if invoke is None else (invoke,))):
         if not 1 <= len(word) <= MAX_WORD_CHARS:
             raise UsageError(f"expected names and arguments of 1 to {MAX_WORD_CHARS} characters, found {len(word)}")
-    wasi = is_wasi(prepared, order.invoke)
+    wasi = is_wasi(prepared, invoke)
     most = MAX_ARGS if wasi else MAX_TYPED_ARGS
-    if len(order.words) > most:
-        raise UsageError(f"expected at most {most} arguments, found {len(order.words)}", hint="pass data by --input")
-    if wasi:
-        return (), order.words
-    _check_results(order, prepared)
-    return tuple(parse_value(word) for word in order.words), ()
+    if len(words) > most:
+        raise UsageError(f"expected at most {most} arguments, found {len(words)}", hint="pass data by --input")
+    return ((), words) if wasi else (tuple(parse_value(word) for word in words), ())
 
 
 def _check_results(order: RunOrder, prepared: Prepared) -> None:
@@ -170,9 +173,7 @@ def _check_results(order: RunOrder, prepared: Prepared) -> None:
             )
 
 
-def _local_job(
-    order: RunOrder, signer: Signer, arguments: tuple[str, ...], module: Cid, data: Cid, clock: Clock
-) -> JobSpec:
+def _local_job(order: RunOrder, signer: Signer, module: Cid, data: Cid, clock: Clock) -> JobSpec:
     now_s = clock.wall_s()
     return JobSpec(
         name="local run",
@@ -183,15 +184,9 @@ def _local_job(
         input=InputSpec(data=data, total_bytes=len(order.input)),
         budget=Budget(0),
         deadline=now_s + order.timeout_ms // 1000 + 1,
-        code=CodeSpec(args=arguments),
+        code=CodeSpec(args=order.words),
         compute=ComputeRequirements(max_fuel=order.fuel_limit, timeout_ms=order.timeout_ms),
         storage=StorageRequirements(max_output_bytes=order.output_limit),
-    )
-
-
-def _context(job: JobSpec, data: Cid) -> RunContext:
-    return RunContext(
-        job_id=str(job.id), initial_input_cid=str(data), stage_input_cid=str(data), arguments=job.code.args
     )
 
 
