@@ -7,7 +7,7 @@ frames may go up, each answered before the guest goes on. A child that can't ans
 
 from __future__ import annotations
 
-import os
+import posix
 import time
 
 from icn_lite.sandbox import frames, hostabi, wasi
@@ -191,4 +191,4 @@ def serve(fd: int, zygote_pid: int, jail: Jail, make_engine: Callable[[int], Eng
     except (frames.FrameError, OSError):  # the node has gone; nobody is left to tell
         code = EXIT_FAULT
     finally:
-        os._exit(code)
+        posix._exit(code)

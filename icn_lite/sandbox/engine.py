@@ -9,7 +9,7 @@ Light on purpose: this is imported by the zygote, which can't afford dataclasses
 
 from __future__ import annotations
 
-import _struct
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,18 +95,25 @@ def signed(bits: int, width: int) -> int:
 
 
 def to_python(kind: str, bits: int) -> int | float:
-    """Bits as the bindings want them; a signalling NaN in an f32 doesn't survive this."""
+    """Bits as the bindings want them; a signalling NaN in an f32 doesn't survive this.
+
+    Floats go through a memoryview, which spares the child the struct module.
+    """
     if kind == "f32":
-        return float(_struct.unpack("<f", bits.to_bytes(4, "little"))[0])
+        return memoryview(bits.to_bytes(4, sys.byteorder)).cast("f")[0]
     if kind == "f64":
-        return float(_struct.unpack("<d", bits.to_bytes(8, "little"))[0])
+        return memoryview(bits.to_bytes(8, sys.byteorder)).cast("d")[0]
     return signed(bits, WIDTH[kind])
 
 
 def to_bits(kind: str, value: int | float) -> int:
     """The other way."""
+    width = WIDTH[kind]
+    raw = bytearray(width // 8)
     if kind == "f32":
-        return int.from_bytes(_struct.pack("<f", value), "little")
-    if kind == "f64":
-        return int.from_bytes(_struct.pack("<d", value), "little")
-    return int(value) % (1 << WIDTH[kind])
+        memoryview(raw).cast("f")[0] = value
+    elif kind == "f64":
+        memoryview(raw).cast("d")[0] = value
+    else:
+        return int(value) % (1 << width)
+    return int.from_bytes(raw, sys.byteorder)

@@ -10,7 +10,7 @@ A frame is 4 bytes of big-endian length and then that many bytes.
 
 from __future__ import annotations
 
-import os
+import posix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,12 +109,12 @@ def read_frame(fd: int) -> bytes:
 
 
 def _read_exactly(fd: int, length: int) -> bytes:
-    first = os.read(fd, min(length, READ_BYTES)) if length else b""
+    first = posix.read(fd, min(length, READ_BYTES)) if length else b""
     if len(first) == length:
         return first
     parts = bytearray(first)
     while len(parts) < length:
-        chunk = os.read(fd, min(length - len(parts), READ_BYTES))
+        chunk = posix.read(fd, min(length - len(parts), READ_BYTES))
         if not chunk:
             raise FrameError("the other side has gone")
         parts += chunk
@@ -126,4 +126,4 @@ def write_frame(fd: int, item: Item) -> None:
     body = encode(item)
     data = memoryview(len(body).to_bytes(HEADER_BYTES, "big") + body)
     while data:
-        data = data[os.write(fd, data) :]
+        data = data[posix.write(fd, data) :]

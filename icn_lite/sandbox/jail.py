@@ -12,7 +12,7 @@ a node that refuses to start there earns nothing.
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # signal itself would load enum
-import os
+import posix
 import resource
 
 from icn_lite.sandbox import bpf, syscalls
@@ -43,15 +43,15 @@ class Jail:
         self._prctl = Prctl()
         self._base_bytes = _mapped_bytes()
         self._executable_memory = executable_memory
-        kind = syscalls.machine_kind(os.uname().machine, POINTER_BYTES)
+        kind = syscalls.machine_kind(posix.uname().machine, POINTER_BYTES)
         self._filter = bpf.assemble(kind, executable_memory=executable_memory) if kind else b""
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._close_below = soft if 0 < soft < CLOSE_UP_TO else CLOSE_UP_TO
 
     def enter(self, keep_fd: int, zygote_pid: int) -> list[tuple[str, bool, str]]:
         """The layers that hold for every run; the list says of each whether it holds and why not."""
-        os.closerange(3, keep_fd)
-        os.closerange(keep_fd + 1, self._close_below)
+        posix.closerange(3, keep_fd)
+        posix.closerange(keep_fd + 1, self._close_below)
         died = self._die_with_parent(zygote_pid)
         privileges = self._prctl.call(SET_NO_NEW_PRIVS, 1)
         return [
@@ -66,8 +66,8 @@ class Jail:
 
     def _die_with_parent(self, zygote_pid: int) -> tuple[str, bool, str]:
         done = self._prctl.call(SET_PDEATHSIG, _signal.SIGKILL)
-        if os.getppid() != zygote_pid:  # it died before we asked
-            os._exit(1)
+        if posix.getppid() != zygote_pid:  # it died before we asked
+            posix._exit(1)
         return ("parent death", done, "killed when the zygote ends" if done else self._why_not())
 
     def _timer(self, timeout_ms: int) -> tuple[str, bool, str]:
@@ -80,7 +80,7 @@ class Jail:
         seconds = (limits.timeout_ms + TIMER_GRACE_MS) // 1000 + 2
         # Growing the memory may hold the old and the new one for a moment.
         space = self._base_bytes + STACK_BYTES + SLACK_BYTES + 2 * limits.max_pages * PAGE_BYTES + limits.extra_bytes
-        root = os.geteuid() == 0
+        root = posix.geteuid() == 0
         rows = [
             ("address space", resource.RLIMIT_AS, space, "memory beyond the run's own limit is refused"),
             ("processor time", resource.RLIMIT_CPU, seconds, "SIGXCPU kills, a second later SIGKILL"),
@@ -107,7 +107,7 @@ class Jail:
 
     def _filters(self) -> tuple[str, bool, str]:
         if not self._filter:
-            return ("system calls", False, f"no filter is known for this processor ({os.uname().machine})")
+            return ("system calls", False, f"no filter is known for this processor ({posix.uname().machine})")
         filtered = self._prctl.seccomp(self._filter)
         why = "a seccomp filter kills or refuses all but memory, time and the pipe" if filtered else self._why_not()
         return ("system calls", filtered, why)

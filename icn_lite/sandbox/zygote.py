@@ -17,7 +17,7 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]  # signal itself would load enum
 import _socket
 import gc
-import os
+import posix
 import resource
 import sys
 
@@ -36,8 +36,8 @@ def main(argv: list[str]) -> None:
     """argv: the descriptor of the control socket, the engine's module and class."""
     control_fd, module, name = int(argv[1]), argv[2], argv[3]
     if _raise_stack_limit():
-        os.set_inheritable(control_fd, True)
-        os.execv(sys.executable, sys.orig_argv)
+        posix.set_inheritable(control_fd, True)
+        posix.execv(sys.executable, sys.orig_argv)
     control = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, control_fd)
     try:
         engine: type[Engine] = getattr(__import__(module, fromlist=[name]), name)
@@ -67,7 +67,7 @@ def _raise_stack_limit() -> bool:
 
 
 def _serve(control: _socket.socket, jail: Jail, engine: type[Engine]) -> None:
-    own_pid = os.getpid()
+    own_pid = posix.getpid()
     while True:
         message, ancillary, _, _ = control.recvmsg(MESSAGE_BYTES, _socket.CMSG_SPACE(4))
         if not message:  # the node has gone
@@ -75,13 +75,13 @@ def _serve(control: _socket.socket, jail: Jail, engine: type[Engine]) -> None:
         if message[:1] == FORK:
             fd = int.from_bytes(ancillary[0][2][:4], sys.byteorder)
             try:
-                pid = os.fork()
+                pid = posix.fork()
             except OSError as error:
                 pid = -(error.errno or 1)
             if pid == 0:
                 child.serve(fd, own_pid, jail, engine)
-            os.close(fd)
+            posix.close(fd)
             control.send(pid.to_bytes(8, "big", signed=True))
         elif message[:1] == REAP:
-            _, status, usage = os.wait4(int.from_bytes(message[1:9], "big"), 0)
+            _, status, usage = posix.wait4(int.from_bytes(message[1:9], "big"), 0)
             control.send(status.to_bytes(8, "big") + usage.ru_maxrss.to_bytes(8, "big"))

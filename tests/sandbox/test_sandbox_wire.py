@@ -20,7 +20,9 @@ RUN = request(ANSWER, fuel_limit=1000, output_limit=50, log_limit=20)
 ENTRY = plan_entry(RUN)
 TIMING = wire.Timing("wasm3", 5)
 GOOD: list[cbor.Value] = [child.DONE, "completed", None, "", None, [42], 990, 0, b"out", b"log", 3, 4000]
-FIELDS = "kind status trap detail exit_code results fuel_left pages output log calls cpu".split()
+FIELDS = (
+    "kind", "status", "trap", "detail", "exit_code", "results", "fuel_left", "pages", "output", "log", "calls", "cpu",
+)  # fmt: skip
 
 
 def read(**changed: cbor.Value) -> RunOutcome:
