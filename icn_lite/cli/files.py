@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Final
@@ -37,18 +38,21 @@ def _read(name: str, most: int, what: str) -> bytes:
 
 
 def write_file(name: str, data: bytes) -> None:
-    """Write a file whole or not at all; `-` is stdout. Devices and pipes are written to as they are."""
+    """Write a file whole or not at all; `-` is stdout. Devices, pipes and links are written through as they are."""
     if name == STANDARD:
         write_stdout(data)
         return
     path = Path(name)
     try:
-        if path.exists() and not path.is_file():
+        # /dev/stdout is a link to what may be a plain file: the link must never be replaced.
+        if path.is_symlink() or (path.exists() and not path.is_file()):
             path.write_bytes(data)
             return
         temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
         try:
             temporary.write_bytes(data)
+            if path.exists():
+                shutil.copymode(path, temporary)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)

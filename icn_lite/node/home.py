@@ -101,7 +101,7 @@ class Home:
         if status.st_mode & _WRITABLE_BY_OTHERS:
             raise StoreError(
                 f"others may write to the home {self.path} (mode {stat.S_IMODE(status.st_mode):04o})",
-                hint=f"chmod 700 {self.path}",
+                hint=f"name a folder of its own with --home; if it is that: chmod 700 {self.path}",
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -59,6 +60,18 @@ def test_every_command_has_help_with_an_example_of_its_own(
         assert " ".join(("icn-lite", *path)).strip() in line
 
 
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_every_command_answers_a_senseless_line_in_json(
+    path: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run([*path, "--json", "--nonsense"]) == 2
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    error = json.loads(shown.out)["error"]
+    assert error["kind"] == "usage"
+    assert error["hint"] == f"`{' '.join(('icn-lite', *path))} --help` shows what it takes"
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, guests: Path) -> Path:
     """A folder with the files that the examples name, and `icn-lite` on the path."""
@@ -97,8 +110,6 @@ def shell(folder: Path, line: str, **extra: str) -> subprocess.CompletedProcess[
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_the_example_works_as_written(example: str, place: Path, tmp_path: Path) -> None:
-    import json
-
     made = json.loads((place / "run.json").read_text())
     extra = {"RECEIPT": made["receipt"], "JOB": made["job"]}
     if example.startswith("icn-lite init"):
