@@ -4,10 +4,10 @@ The algorithm. Costs are summed into *points*. A point is the place after one ev
 from which all the instructions that are charged there run together, unless the run traps. Walking the events in
 order: a branch that may be taken opens a point behind it; `if`, `else` and `loop` open one for their arm or body;
 the `end` of a block goes on with the point from before the block when no branch inside leaves past that end (a
-*dominator join*), and opens a point when one does.
+*dominator join*), and opens a point when one does. What both arms of an `if` cost at least is charged before it.
 
     local.get 0        ;; 1 ┐
-    if                 ;; 1 │ entry: 1 + 1 + 1 + 2 = 5, the entry itself costs 1
+    if                 ;; 1 │ entry: 1 + 1 + 1 + 1 = 4, the entry itself costs 1
       i32.const 1      ;;   │ point `if`: 2
       call 7           ;;   │
     end                ;;   │
@@ -16,18 +16,23 @@ the `end` of a block goes on with the point from before the block when no branch
 
 So a charge may run ahead of what it pays for, but never ahead of something that a completing run skips. Calls don't
 interrupt a point, except calls that may end the run (`proc_exit`): after those nothing is certain.
+
+Loops that the writer unrolls go further. There a branch out of the loop does not open a point: the whole way from
+the head to the back edge is charged at the head, and the branch gives back what it skips (`refunds`). Nothing looks
+at the counter inside such a loop, so that what was charged ahead can't stop a run that has enough.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from icn_lite.wasm import opcodes as op
-from icn_lite.wasm.validate import Event
+from icn_lite.wasm.loops import find_loops
+from icn_lite.wasm.validate import FunctionCode
 
 ENTRY: Final = -1
+_NO_FRAME: Final = 1 << 30
 # Fuel of an event itself (`icn-fuel-1`, as wasmtime counts): control is free, what decides or calls is not.
 OWN_COST: Final[dict[int, int]] = {
     op.UNREACHABLE: 0, op.BLOCK: 0, op.LOOP: 0, op.ELSE: 0, op.END: 0, op.RETURN: 0,
@@ -44,9 +49,9 @@ class Flow:
     charges: dict[int, int] = field(default_factory=dict)
     calls: list[tuple[int, int]] = field(default_factory=list)  # (point, function index)
     repeated: set[int] = field(default_factory=set)  # `loop` events that some branch returns to
-    innermost: set[int] = field(default_factory=set)  # of these, the ones without another loop inside
+    copies: dict[int, int] = field(default_factory=dict)  # `loop` event -> how often its body is written
     ends: dict[int, int] = field(default_factory=dict)  # `loop` event -> its `end`
-    carrying: set[int] = field(default_factory=set)  # `br_if` events that take values along
+    refunds: dict[int, int] = field(default_factory=dict)  # exits of unrolled loops -> fuel that they skip
     leaves_by_branch: bool = False  # a conditional branch to the outermost label
 
 
@@ -56,82 +61,114 @@ class _Frame:
     at: int  # its event
     point: int  # where charging goes on after an end that is always reached
     lowest: int  # outermost frame that a branch inside goes to
-    carries: bool  # whether a branch to it takes values along
-    has_loop: bool = False
+    other: int  # the `else` event
 
 
-def analyse(events: Sequence[Event], ending_calls: frozenset[int], gives_values: bool) -> Flow:
-    """Distribute the fuel of a body; `ending_calls` are the call events that may end the run.
+class _Analysis:
+    """State of `analyse`."""
 
-    `gives_values` says whether the function has results.
-    """
-    flow = Flow()
-    charges, own = flow.charges, OWN_COST
-    charges[ENTRY] = 1
-    frames = [_Frame(op.BLOCK, ENTRY, ENTRY, 1 << 30, gives_values)]
-    point = ENTRY
-    for i, event in enumerate(events):
-        code = event.op
-        charges[point] = charges.get(point, 0) + event.cost + own[code]
-        if code == op.END:
-            frame = frames.pop()
-            if not frames:
-                break
-            point = _close(flow, frame, frames, i)
-        elif code == op.IF or code == op.LOOP or code == op.BLOCK:
-            frames.append(_Frame(code, i, point, 1 << 30, _carries(event)))
-            if code != op.BLOCK:
-                point = i
-        elif code == op.ELSE:
-            point = i
-        elif code == op.CALL:
-            flow.calls.append((point, event.arg))
-            if i in ending_calls:
-                frames[-1].lowest = -1
-                point = i
-        elif code == op.CALL_INDIRECT:
-            if i in ending_calls:
-                frames[-1].lowest = -1
-                point = i
-        elif code == op.BR or code == op.BR_IF:
-            _branch(flow, frames, event.arg, code == op.BR_IF)
-            if code == op.BR_IF:
-                point = i
-                if frames[len(frames) - 1 - event.arg].carries:
-                    flow.carrying.add(i)
-        elif code == op.BR_TABLE:
-            for depth in set(event.targets):
-                _branch(flow, frames, depth, True)
+    def __init__(self, function: FunctionCode, ending_calls: frozenset[int]) -> None:
+        self.events = function.events
+        self.ending = ending_calls
+        self.flow = Flow()
+        loops = find_loops(function)
+        self.flow.repeated = {at for at, loop in loops.items() if loop.repeated}
+        self.flow.copies = {at: loop.copies for at, loop in loops.items() if loop.copies > 1}
+        self.flow.ends = {at: loop.end for at, loop in loops.items()}
+        self.frames = [_Frame(op.BLOCK, ENTRY, ENTRY, _NO_FRAME, 0)]
+        self.point = ENTRY
+        self.unrolled = _NO_FRAME  # frame of the unrolled loop that we are in
+        self.left_to = _NO_FRAME  # outermost frame that its exits go to
+        self.exits: list[tuple[int, dict[int, int]]] = []  # exit -> cost so far of every point it stands under
+
+    def run(self) -> Flow:
+        """Walk the events."""
+        flow, charges, own = self.flow, self.flow.charges, OWN_COST
+        charges[ENTRY] = 1
+        for i, event in enumerate(self.events):
+            code = event.op
+            point = self.point
+            charges[point] = charges.get(point, 0) + event.cost + own[code]
+            if code == op.END:
+                if len(self.frames) == 1:
+                    break
+                self.close(i)
+            elif code == op.IF or code == op.LOOP or code == op.BLOCK:
+                self.frames.append(_Frame(code, i, point, _NO_FRAME, 0))
+                if code != op.BLOCK:
+                    self.point = i
+                if code == op.LOOP and i in flow.copies:
+                    self.unrolled, self.left_to = len(self.frames) - 1, _NO_FRAME
+            elif code == op.ELSE:
+                self.point = self.frames[-1].other = i
+            elif code == op.CALL or code == op.CALL_INDIRECT:
+                if code == op.CALL:
+                    flow.calls.append((point, event.arg))
+                if i in self.ending:
+                    self.frames[-1].lowest = -1
+                    self.point = i
+            elif code == op.BR or code == op.BR_IF:
+                self.branch(i, event.arg, code == op.BR_IF)
+            elif code == op.BR_TABLE:
+                for depth in set(event.targets):
+                    self.branch(i, depth, True)
+            elif code == op.RETURN or code == op.UNREACHABLE:
+                self.leave(i, code)
+        return flow
+
+    def leave(self, i: int, code: int) -> None:
+        """`return`, `unreachable`."""
+        if self.unrolled < len(self.frames):
+            if code == op.RETURN:
+                self.left_to = 0
+            self.note_exit(i)
         elif code == op.RETURN:
-            frames[-1].lowest = min(frames[-1].lowest, 0)
-    return flow
+            self.frames[-1].lowest = min(self.frames[-1].lowest, 0)
+
+    def branch(self, i: int, depth: int, conditional: bool) -> None:
+        """A branch that may be taken, or is."""
+        frames = self.frames
+        target = len(frames) - 1 - depth
+        if target == 0 and conditional:
+            self.flow.leaves_by_branch = True
+        if self.unrolled < len(frames) and target < self.unrolled:
+            self.left_to = min(self.left_to, target)
+            self.note_exit(i)
+            return
+        frames[-1].lowest = min(frames[-1].lowest, target)
+        if conditional:
+            self.point = i
+
+    def note_exit(self, i: int) -> None:
+        """Remember what the points that cover an exit have cost so far."""
+        charges = self.flow.charges
+        points = {frame.point for frame in self.frames[self.unrolled + 1 :]}
+        points.add(self.point)
+        self.exits.append((i, {point: charges.get(point, 0) for point in points}))
+
+    def close(self, i: int) -> None:
+        """Leave a block."""
+        frames, charges = self.frames, self.flow.charges
+        frame = frames.pop()
+        if frame.other:
+            both = min(charges.get(frame.at, 0), charges.get(frame.other, 0))
+            if both:
+                charges[frame.at] -= both
+                charges[frame.other] -= both
+                charges[frame.point] = charges.get(frame.point, 0) + both
+        if len(frames) == self.unrolled:
+            frame.lowest = min(frame.lowest, self.left_to)
+            for at, costs in self.exits:
+                skipped = sum(charges.get(point, 0) - cost for point, cost in costs.items())
+                if skipped:
+                    self.flow.refunds[at] = skipped
+            self.unrolled, self.exits = _NO_FRAME, []
+        frames[-1].lowest = min(frames[-1].lowest, frame.lowest)
+        self.point = i if frame.lowest < len(frames) else frame.point
 
 
-def _carries(event: Event) -> bool:
-    """Whether a branch to a block takes values along."""
-    kind = event.type
-    return kind is not None and bool(kind.params if event.op == op.LOOP else kind.results)
+def analyse(function: FunctionCode, ending_calls: frozenset[int]) -> Flow:
+    """Distribute the fuel of a body; `ending_calls` are the call events that may end the run."""
+    return _Analysis(function, ending_calls).run()
 
 
-def _close(flow: Flow, frame: _Frame, frames: list[_Frame], i: int) -> int:
-    """Leave a block; returns the point for what follows."""
-    parent = frames[-1]
-    parent.lowest = min(parent.lowest, frame.lowest)
-    if frame.op == op.LOOP:
-        flow.ends[frame.at] = i
-        if frame.at in flow.repeated:
-            if not frame.has_loop:
-                flow.innermost.add(frame.at)
-            parent.has_loop = True
-    parent.has_loop = parent.has_loop or frame.has_loop
-    return i if frame.lowest < len(frames) else frame.point
-
-
-def _branch(flow: Flow, frames: list[_Frame], depth: int, conditional: bool) -> None:
-    """Note where a branch goes."""
-    target = len(frames) - 1 - depth
-    frames[-1].lowest = min(frames[-1].lowest, target)
-    if frames[target].op == op.LOOP:
-        flow.repeated.add(frames[target].at)
-    if target == 0 and conditional:
-        flow.leaves_by_branch = True

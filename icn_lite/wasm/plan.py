@@ -120,7 +120,7 @@ class _Planner:
         """The flow of a function, and what its callers take over."""
         plan = self.plans[function.index]
         ending = frozenset(i for i, event in enumerate(function.events) if self.ends_run(event.op, event.arg))
-        plan.flow = analyse(function.events, ending, bool(function.type.results))
+        plan.flow = analyse(function, ending)
         charges = plan.flow.charges
         for point, callee in plan.flow.calls:
             if callee not in group:

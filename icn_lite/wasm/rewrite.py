@@ -36,8 +36,6 @@ from icn_lite.wasm.plan import FunctionPlan
 from icn_lite.wasm.types import FuncType
 from icn_lite.wasm.validate import Event, FunctionCode
 
-# Bytes of a loop's body, and how often it is written: short ones gain most, and the module may not grow much.
-UNROLL: Final = ((80, 8), (250, 4), (500, 2))
 NEGATIVE: Final = b"\x42\x00\x53\x04\x40"  # i64.const 0; i64.lt_s; if
 END_BYTE: Final = b"\x0b"
 
@@ -200,7 +198,7 @@ class BodyWriter:
             event = events[i]
             self.span(event)
             code = event.op
-            copies = self.copies_of(i) if code == op.LOOP else 1
+            copies = self.plan.flow.copies.get(i, 1) if code == op.LOOP else 1
             if copies > 1:
                 i = self.unroll(i, copies) + 1
                 continue
@@ -215,30 +213,17 @@ class BodyWriter:
 
     # unrolling
 
-    def copies_of(self, i: int) -> int:
-        """How often the body of a loop is written."""
-        flow, events = self.plan.flow, self.function.events
-        if i not in flow.innermost or not flow.charges.get(i):
-            return 1
-        end = flow.ends[i]
-        size = events[end].at - events[i].end
-        copies = next((n for most, n in UNROLL if size <= most), 1)
-        if copies == 1 or (events[i].type or _NOTHING).params:
-            return 1
-        if any(event.op not in _UNROLLABLE for event in events[i + 1 : end]):
-            return 1
-        return 1 if any(i < carrying < end for carrying in flow.carrying) else copies
-
     def unroll(self, i: int, copies: int) -> int:
         """Write a loop with its body several times; returns the event of its `end`."""
         event, end = self.function.events[i], self.plan.flow.ends[i]
-        cost = self.plan.flow.charges[i]
+        cost = self.plan.flow.charges.get(i, 0)
         header = self.names.data[event.at + 1 : event.end]  # the block type
         self.join()
         self.out.append(b"\x02" + header + b"\x03" + header)
         self.frames += 1
         self.check()
-        self.charge(cost * copies)
+        if cost:
+            self.charge(cost * copies)
         for number in range(copies):
             last = number == copies - 1
             if not last:
@@ -260,12 +245,14 @@ class BodyWriter:
             self.charge(after)
         return end
 
-    def refund(self) -> None:
-        """Give back what the copies that are skipped would have cost."""
-        if self.inside is not None and self.inside.refund:
-            local = self.fuel_local
-            self.out.append(b"\x20" + local + subtract(-self.inside.refund) + b"\x21" + local)
-            self.synced = False
+    def refund(self, i: int | None = None) -> None:
+        """Give back what leaving an unrolled loop skips: the copies to come, and the rest of this one."""
+        if self.inside is not None:
+            amount = self.inside.refund + (0 if i is None else self.plan.flow.refunds.get(i, 0))
+            if amount:
+                local = self.fuel_local
+                self.out.append(b"\x20" + local + subtract(-amount) + b"\x21" + local)
+                self.synced = False
 
     def span(self, event: Event) -> None:
         """The plain instructions before an event, with their repairs."""
@@ -296,9 +283,8 @@ class BodyWriter:
 
     def on_branch(self, event: Event, i: int) -> None:
         """`br`, `br_if`, `br_table`."""
-        del i
         if event.op == op.BR and event.arg == self.frames - 1:
-            self.refund()
+            self.refund(i)
             self.store()
             self.out.append(b"\x0f")
             self.dead = True
@@ -308,28 +294,27 @@ class BodyWriter:
             targets = [write_u32(depth) for depth in event.targets]
             self.out.append(b"\x0e" + write_u32(len(targets) - 1) + b"".join(targets))
         elif self.inside is not None and self.frames - 1 - event.arg < self.inside.loop:
-            self.exit_copy(event, self.inside)
+            self.exit_copy(event, i, self.inside)
         else:
             self.out.append(bytes((event.op,)) + write_u32(event.arg))
         self.dead = event.op != op.BR_IF
 
-    def exit_copy(self, event: Event, inside: Copy) -> None:
+    def exit_copy(self, event: Event, i: int, inside: Copy) -> None:
         """A branch out of an unrolled loop."""
         depth = event.arg + inside.extra
         if event.op == op.BR:
-            self.refund()
+            self.refund(i)
             self.out.append(b"\x0c" + write_u32(depth))
-        elif not inside.refund:
+        elif not inside.refund and i not in self.plan.flow.refunds:
             self.out.append(b"\x0d" + write_u32(depth))
         else:
             self.out.append(b"\x04\x40")
-            self.refund()
+            self.refund(i)
             self.out.append(b"\x0c" + write_u32(depth + 1) + END_BYTE)
 
     def on_leave(self, event: Event, i: int) -> None:
         """`return`, `unreachable`."""
-        del i
-        self.refund()
+        self.refund(i)
         self.store()
         if event.op == op.UNREACHABLE:
             self.out.append(b"\x41\x04\x24" + self.names.trap)
@@ -386,10 +371,6 @@ class PlanLookup:
         return self.functions[self.type_nodes[wanted]]
 
 
-_NOTHING: Final = FuncType((), ())
-_UNROLLABLE: Final = frozenset(
-    (op.BLOCK, op.IF, op.ELSE, op.END, op.LOOP, op.BR, op.BR_IF, op.RETURN, op.UNREACHABLE, op.SELECT_T)
-)
 _WRITERS: Final = {
     op.BLOCK: BodyWriter.on_control,
     op.IF: BodyWriter.on_control,

@@ -1,0 +1,91 @@
+"""The loops of a body, and which of them are written several times over.
+
+A loop can be unrolled when nothing in it looks at the counter of fuel (no call, no growth, no bulk work), when no
+other loop stands in it, and when no branch out of it needs more than a refund on its way: values that a conditional
+branch would take along, or a `br_table` that may leave.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from icn_lite.wasm import opcodes as op
+from icn_lite.wasm.validate import Event, FunctionCode
+
+# Bytes of a loop's body, and how often it is written: short ones gain most, and the module may not grow much.
+UNROLL: Final = ((80, 8), (250, 4), (600, 2))
+# Exits are looked at with every block around them: this bounds that product in a single loop.
+UNROLLED_EXITS: Final = 64
+UNROLLED_NESTING: Final = 32
+_PLAIN: Final = frozenset(
+    (op.BLOCK, op.IF, op.ELSE, op.END, op.LOOP, op.BR, op.BR_IF, op.BR_TABLE, op.RETURN, op.UNREACHABLE, op.SELECT_T)
+)
+
+
+@dataclass(slots=True)
+class Loop:
+    """One loop: its `end`, whether some branch returns to its head, and how often its body is written."""
+
+    end: int = 0
+    repeated: bool = False
+    copies: int = 1
+    plain: bool = True
+    exits: int = 0
+
+
+@dataclass(slots=True)
+class _Frame:
+    op: int
+    at: int
+    carries: bool  # whether a branch to it takes values along
+
+
+def find_loops(function: FunctionCode) -> dict[int, Loop]:
+    """All loops by their event."""
+    loops: dict[int, Loop] = {}
+    frames = [_Frame(op.BLOCK, -1, bool(function.type.results))]
+    inside: list[tuple[int, int]] = []  # loops around: (event, frame)
+    for i, event in enumerate(function.events):
+        code = event.op
+        if code == op.BLOCK or code == op.IF or code == op.LOOP:
+            frames.append(_Frame(code, i, _carries(event)))
+            if inside and (code == op.LOOP or len(frames) - inside[-1][1] > UNROLLED_NESTING):
+                loops[inside[-1][0]].plain = False
+            if code == op.LOOP:
+                kind = event.type
+                loops[i] = Loop(plain=kind is None or not kind.params)
+                inside.append((i, len(frames) - 1))
+        elif code == op.END:
+            frame = frames.pop()
+            if frame.op == op.LOOP:
+                inside.pop()
+                _decide(loops[frame.at], function.events[frame.at], event, i)
+                if inside:
+                    loops[inside[-1][0]].plain = False
+        elif code == op.BR or code == op.BR_IF or code == op.BR_TABLE:
+            for depth in event.targets or (event.arg,):
+                target = frames[len(frames) - 1 - depth]
+                if target.op == op.LOOP:
+                    loops[target.at].repeated = True
+                if inside and len(frames) - 1 - depth < inside[-1][1]:
+                    loop = loops[inside[-1][0]]
+                    loop.exits += 1
+                    if code == op.BR_TABLE or (code == op.BR_IF and target.carries):
+                        loop.plain = False
+        elif code not in _PLAIN and inside:
+            loops[inside[-1][0]].plain = False
+    return loops
+
+
+def _carries(event: Event) -> bool:
+    kind = event.type
+    return kind is not None and bool(kind.params if event.op == op.LOOP else kind.results)
+
+
+def _decide(loop: Loop, head: Event, end: Event, at: int) -> None:
+    """How often the body is written, now that all of it is known."""
+    loop.end = at
+    if loop.plain and loop.repeated and loop.exits <= UNROLLED_EXITS:
+        size = end.at - head.end
+        loop.copies = next((copies for most, copies in UNROLL if size <= most), 1)
