@@ -18,8 +18,10 @@ So a charge may run ahead of what it pays for, but never ahead of something that
 interrupt a point, except calls that may end the run (`proc_exit`): after those nothing is certain.
 
 Loops that the writer unrolls go further. There a branch out of the loop does not open a point: the whole way from
-the head to the back edge is charged at the head, and the branch gives back what it skips (`refunds`). Nothing looks
-at the counter inside such a loop, so that what was charged ahead can't stop a run that has enough.
+the head to the back edge is charged at once, and the branch gives back what it skips (`refunds`). The first round of
+all copies is even charged at the point before the loop (`ahead`), unless a call stands between. What is charged
+ahead like this may never be spent, so whoever looks at the counter in the meantime allows for it (`pending`), and a
+run that has enough is never stopped.
 """
 
 from __future__ import annotations
@@ -40,6 +42,10 @@ OWN_COST: Final[dict[int, int]] = {
     op.SELECT_T: 1, op.MEMORY_GROW: 1,
     op.EVENT_MEMORY_INIT: 1, op.EVENT_DATA_DROP: 1, op.EVENT_MEMORY_COPY: 1, op.EVENT_MEMORY_FILL: 1,
 }  # fmt: skip
+# Behind these, others read or change the counter.
+LOOKING: Final = frozenset(
+    (op.CALL, op.CALL_INDIRECT, op.MEMORY_GROW, op.EVENT_MEMORY_INIT, op.EVENT_MEMORY_COPY, op.EVENT_MEMORY_FILL)
+)
 
 
 @dataclass(slots=True)
@@ -52,6 +58,9 @@ class Flow:
     copies: dict[int, int] = field(default_factory=dict)  # `loop` event -> how often its body is written
     ends: dict[int, int] = field(default_factory=dict)  # `loop` event -> its `end`
     refunds: dict[int, int] = field(default_factory=dict)  # exits of unrolled loops -> fuel that they skip
+    ahead: dict[int, int] = field(default_factory=dict)  # by point: first rounds of unrolled loops
+    late: set[int] = field(default_factory=set)  # unrolled loops whose first round is charged at their own entry
+    pending: list[int] = field(default_factory=list)  # by event: how much of the counter was charged ahead
     leaves_by_branch: bool = False  # a conditional branch to the outermost label
 
 
@@ -79,6 +88,7 @@ class _Analysis:
         self.point = ENTRY
         self.unrolled = _NO_FRAME  # frame of the unrolled loop that we are in
         self.left_to = _NO_FRAME  # outermost frame that its exits go to
+        self.rounds: list[tuple[int, int, int]] = []  # (point before an unrolled loop, loop, cost of a round)
         self.exits: list[tuple[int, dict[int, int]]] = []  # exit -> cost so far of every point it stands under
 
     def run(self) -> Flow:
@@ -114,7 +124,27 @@ class _Analysis:
                     self.branch(i, depth, True)
             elif code == op.RETURN or code == op.UNREACHABLE:
                 self.leave(i, code)
+        self.spread()
         return flow
+
+    def spread(self) -> None:
+        """Charge first rounds at the point before the loop, where nobody else looks at the counter in between."""
+        flow, count = self.flow, len(self.events)
+        looks = [0] * (count + 1)
+        for i, event in enumerate(self.events):
+            looks[i + 1] = looks[i] + (event.op in LOOKING)
+        change = [0] * (count + 1)
+        for point, loop, amount in self.rounds:
+            if looks[loop] != looks[point + 1]:
+                flow.late.add(loop)
+                continue
+            flow.ahead[point] = flow.ahead.get(point, 0) + amount
+            change[point + 1] += amount
+            change[loop] -= amount
+        total = 0
+        for i in range(count):
+            total += change[i]
+            flow.pending.append(total)
 
     def leave(self, i: int, code: int) -> None:
         """`return`, `unreachable`."""
@@ -162,6 +192,7 @@ class _Analysis:
                 skipped = sum(charges.get(point, 0) - cost for point, cost in costs.items())
                 if skipped:
                     self.flow.refunds[at] = skipped
+            self.rounds.append((frame.point, frame.at, charges.get(frame.at, 0) * self.flow.copies[frame.at]))
             self.unrolled, self.exits = _NO_FRAME, []
         frames[-1].lowest = min(frames[-1].lowest, frame.lowest)
         self.point = i if frame.lowest < len(frames) else frame.point

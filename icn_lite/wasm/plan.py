@@ -10,16 +10,16 @@ recursive ones count down, each by its own frame plus the longest static chain b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from icn_lite.wasm import opcodes as op
 from icn_lite.wasm.callgraph import CallGraph, build
-from icn_lite.wasm.flow import ENTRY, Flow, analyse
+from icn_lite.wasm.flow import ENTRY, LOOKING, Flow, analyse
 from icn_lite.wasm.hostfuncs import HostFunction
 from icn_lite.wasm.module import Module
-from icn_lite.wasm.validate import FunctionCode
+from icn_lite.wasm.validate import Event, FunctionCode
 
 # What may run between two looks at the counter, in fuel; a millisecond or so on a small board.
 UNCHECKED_FUEL: Final = 4096
@@ -45,7 +45,9 @@ class FunctionPlan:
     ends_run: bool = False  # may reach a host function that ends the run
     touches_fuel: bool = False  # reads or writes the counter, so callers have to store it first
     changes_fuel: bool = False  # writes the counter, so callers have to load it again
-    checks: bool = False  # looks at the counter on entry
+    checks: bool = False  # looks at the counter, apart from its loops
+    cached: bool = False  # keeps the counter in a local
+    settled: int = ENTRY  # the event behind which it does so and counts its frame: before any call or repeating loop
     unchecked: int = 0  # fuel that may pass before it looks
     recursive: bool = False
     counts_depth: bool = False  # reaches recursion, so it passes the remaining depth on
@@ -119,7 +121,7 @@ class _Planner:
     def fuel(self, function: FunctionCode, group: set[int]) -> None:
         """The flow of a function, and what its callers take over."""
         plan = self.plans[function.index]
-        ending = frozenset(i for i, event in enumerate(function.events) if self.ends_run(event.op, event.arg))
+        ending = frozenset(i for i, event in enumerate(function.events) if self.ends_run(event))
         plan.flow = analyse(function, ending)
         charges = plan.flow.charges
         for point, callee in plan.flow.calls:
@@ -128,13 +130,10 @@ class _Planner:
         if function.index not in self.graph.in_table and charges[ENTRY] <= FOLDED_FUEL:
             plan.folded = charges.pop(ENTRY)
 
-    def ends_run(self, code: int, arg: int) -> bool:
+    def ends_run(self, event: Event) -> bool:
         """Whether a call may not come back although the run completes."""
-        if code == op.CALL:
-            return self.plans[arg].ends_run
-        if code == op.CALL_INDIRECT:
-            return self.plans[self.graph.type_nodes[self.module.types[arg]]].ends_run
-        return False
+        node = self.node(event)
+        return node is not None and self.plans[node].ends_run
 
     def settle(self, function: FunctionCode, group: set[int]) -> None:
         """Checks and frames, once all of its component have a flow."""
@@ -147,8 +146,9 @@ class _Planner:
             del charges[point]
         callees = [self.plans[node] for node in self.graph.edges[function.index]]
         own = sum(charges.values()) + plan.folded
+        outside = _look(function, plan, lambda event: self.node(event) in group)
         plan.unchecked = own + sum(c.unchecked for c in self.called(function))
-        plan.checks = plan.recursive or plan.unchecked > UNCHECKED_FUEL
+        plan.checks = plan.unchecked > UNCHECKED_FUEL or outside
         if plan.checks:
             plan.unchecked = 0
         special = any(event.op == op.MEMORY_GROW or event.op > 0xFF for event in function.events)
@@ -158,6 +158,8 @@ class _Planner:
         )
         if plan.recursive:
             plan.changes_fuel = plan.touches_fuel = True
+        calls = any(event.op in LOOKING for event in function.events)
+        plan.cached = plan.touches_fuel and bool(plan.flow.copies or (plan.flow.repeated and not calls))
         frame = frame_bytes(function, len(charges))
         tail = max((c.chain_bytes for c in callees), default=0)
         if plan.recursive:
@@ -165,15 +167,44 @@ class _Planner:
         else:
             plan.chain_bytes = frame + tail
 
+    def node(self, event: Event) -> int | None:
+        """The node that a call goes to."""
+        if event.op == op.CALL:
+            return event.arg
+        if event.op == op.CALL_INDIRECT:
+            return self.graph.type_nodes[self.module.types[event.arg]]
+        return None
+
     def called(self, function: FunctionCode) -> list[FunctionPlan]:
         """The callee of every call, once for each call."""
-        found: list[FunctionPlan] = []
-        for event in function.events:
-            if event.op == op.CALL:
-                found.append(self.plans[event.arg])
-            elif event.op == op.CALL_INDIRECT:
-                found.append(self.plans[self.graph.type_nodes[self.module.types[event.arg]]])
-        return found
+        nodes = [self.node(event) for event in function.events if event.op in (op.CALL, op.CALL_INDIRECT)]
+        return [self.plans[node] for node in nodes if node is not None]
+
+
+def _look(function: FunctionCode, plan: FunctionPlan, returns: Callable[[Event], bool]) -> bool:
+    """Find where to settle, and whether a recursive call stands outside of every loop that checks.
+
+    The place is behind the last block at the top level that ends before the first call or repeating loop: a way that
+    returns earlier (the leaves of a recursion) then pays for neither check nor frame.
+    """
+    repeated = plan.flow.repeated
+    frames: list[bool] = []
+    loops = 0
+    searching = True
+    for i, event in enumerate(function.events):
+        code = event.op
+        if searching and (i in repeated or code in LOOKING):
+            searching = False
+        if code == op.BLOCK or code == op.IF or code == op.LOOP:
+            frames.append(i in repeated)
+            loops += frames[-1]
+        elif code == op.END and frames:
+            loops -= frames.pop()
+            if searching and not frames:
+                plan.settled = i
+        elif not loops and returns(event):
+            return True
+    return False
 
 
 def frame_bytes(function: FunctionCode, points: int) -> int:

@@ -8,17 +8,18 @@ counter, `synced` that the global does; where ways join, the local does and the 
 Plain spans of bytes are copied; a charge stands where `flow` put its point.
 
 An innermost loop whose body is small and calls nothing is written several times over (`unroll`), since a back edge
-is dear to the engine and a forward branch is not. Its head charges the iterations of all copies at once, and every
-way out gives back what the copies not run would have cost:
+is dear to the engine and a forward branch is not. The iterations of all copies are charged at once, the first round
+before the loop, and every way out gives back what is skipped:
 
-    loop $l                      block $out loop $l  check; charge 2k
-      body, cost k                 block $next
-      br_if $l                       body; br_if $next; refund k; br $out
-    end                            end
-                                   body; br_if $l
+    loop $l                      charge 2k
+      body, cost k               block $out loop $l
+      br_if $l                     block $next body; br_if $next; refund k; br $out end
+    end                            block $next body; br_if $next;           br $out end
+                                   check; charge 2k; br $l
                                  end end
 
-The check comes before the charge, so a run that has just enough is never stopped by what was charged ahead.
+The check comes before the charge and allows for what else was charged ahead, so a run that has just enough is never
+stopped.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ from icn_lite.wasm.plan import FunctionPlan
 from icn_lite.wasm.types import FuncType
 from icn_lite.wasm.validate import Event, FunctionCode
 
-NEGATIVE: Final = b"\x42\x00\x53\x04\x40"  # i64.const 0; i64.lt_s; if
+# Frames that the copies of a loop add between its body and what lies outside.
+COPY_FRAMES: Final = 2
 END_BYTE: Final = b"\x0b"
 
 
@@ -61,8 +63,12 @@ class Copy:
     """Where the writer is inside an unrolled loop."""
 
     loop: int  # frame index of the loop in the guest's code
-    extra: int  # frames that our copies add between the body and what lies outside of the loop
     refund: int  # fuel of the copies that an exit from here skips
+
+
+def below(pending: int) -> bytes:
+    """`i64.const; i64.lt_s; if`: whether the counter is below zero, even with what was charged ahead."""
+    return b"\x42" + write_signed(-pending) + b"\x53\x04\x40"
 
 
 def subtract(amount: int) -> bytes:
@@ -81,7 +87,7 @@ class BodyWriter:
         self.edits = edits
         self.places = edits.places() if edits else []
         self.out: list[bytes] = []
-        self.cached = bool(plan.flow.repeated) and plan.touches_fuel
+        self.cached = plan.cached
         self.extra: list[int] = []
         self.fresh = self.synced = True
         self.dead = False
@@ -108,18 +114,26 @@ class BodyWriter:
             fuel = self.names.fuel
             self.out.append(b"\x23" + fuel + subtract(amount) + b"\x24" + fuel)
 
-    def check(self) -> None:
+    def charge_point(self, i: int) -> None:
+        """Charge what a point covers, and the first rounds of loops that it leads to."""
+        flow = self.plan.flow
+        amount = flow.charges.get(i, 0) + flow.ahead.get(i, 0)
+        if amount:
+            self.charge(amount)
+
+    def check(self, i: int) -> None:
         """Trap when the counter is below zero."""
+        pending = self.plan.flow.pending[i] if i >= 0 else 0
         names = self.names
         if self.cached:
             self.refresh()
             local = self.fuel_local
             self.out.append(
-                b"\x20" + local + NEGATIVE + b"\x20" + local + b"\x24" + names.fuel + b"\x10" + names.out_of_fuel
+                b"\x20" + local + below(pending) + b"\x20" + local + b"\x24" + names.fuel + b"\x10" + names.out_of_fuel
                 + END_BYTE
             )  # fmt: skip
         else:
-            self.out.append(b"\x23" + names.fuel + NEGATIVE + b"\x10" + names.out_of_fuel + END_BYTE)
+            self.out.append(b"\x23" + names.fuel + below(pending) + b"\x10" + names.out_of_fuel + END_BYTE)
 
     def store(self) -> None:
         """Bring the global up to date; when the local is not fresh, the global is."""
@@ -167,16 +181,12 @@ class BodyWriter:
 
     def write(self) -> bytes:
         """The whole body: locals, then code."""
-        function, plan, charges = self.function, self.plan, self.plan.flow.charges
+        function, plan = self.function, self.plan
         wrapped = self.cached and plan.flow.leaves_by_branch
         if self.cached:
             self.out.append(b"\x23" + self.names.fuel + b"\x21" + self.fuel_local)
-        if plan.checks:
-            self.check()
-        if plan.counts_depth:
-            self.enter_depth()
-        if ENTRY in charges:
-            self.charge(charges[ENTRY])
+        self.settle(ENTRY)
+        self.charge_point(ENTRY)
         if wrapped:
             self.out.append(b"\x02" + self.names.block_types[function.type.results])
             self.join()
@@ -192,7 +202,7 @@ class BodyWriter:
 
     def walk(self, first: int, last: int) -> None:
         """Write the events from `first` up to but without `last`, each after its span."""
-        events, charges = self.function.events, self.plan.flow.charges
+        events = self.function.events
         i = first
         while i < last:
             event = events[i]
@@ -207,42 +217,49 @@ class BodyWriter:
             elif code == op.BLOCK or code == op.LOOP or code == op.IF:
                 self.frames += 1
             _WRITERS[code](self, event, i)
-            if code != op.LOOP and i in charges:
-                self.charge(charges[i])
+            self.settle(i)
+            if code != op.LOOP:
+                self.charge_point(i)
             i += 1
+
+    def settle(self, i: int) -> None:
+        """Look at the counter and count the frame, at the place that the plan gives."""
+        if i == self.plan.settled:
+            if self.plan.checks:
+                self.check(i)
+            if self.plan.counts_depth:
+                self.enter_depth()
 
     # unrolling
 
     def unroll(self, i: int, copies: int) -> int:
         """Write a loop with its body several times; returns the event of its `end`."""
-        event, end = self.function.events[i], self.plan.flow.ends[i]
-        cost = self.plan.flow.charges.get(i, 0)
+        event, flow = self.function.events[i], self.plan.flow
+        end, cost = flow.ends[i], flow.charges.get(i, 0)
         header = self.names.data[event.at + 1 : event.end]  # the block type
+        if i in flow.late and cost:
+            self.charge(cost * copies)
         self.join()
         self.out.append(b"\x02" + header + b"\x03" + header)
         self.frames += 1
-        self.check()
-        if cost:
-            self.charge(cost * copies)
         for number in range(copies):
-            last = number == copies - 1
-            if not last:
-                self.out.append(b"\x02\x40")
-            self.inside = Copy(self.frames - 1, 1 if last else 2, cost * (copies - 1 - number))
+            self.out.append(b"\x02\x40")
+            self.inside = Copy(self.frames - 1, cost * (copies - 1 - number))
             self.walk(i + 1, end)
             self.span(self.function.events[end])
-            if not last:
-                if not self.dead:
-                    self.refund()
-                    self.out.append(b"\x0c\x02")
-                self.out.append(END_BYTE)
+            if not self.dead:
+                self.refund()
+                self.out.append(b"\x0c\x02")
+            self.out.append(END_BYTE)
             self.dead = False
         self.inside = None
         self.frames -= 1
-        self.out.append(END_BYTE + END_BYTE)
-        after = self.plan.flow.charges.get(end)
-        if after:
-            self.charge(after)
+        self.check(i)
+        if cost:
+            self.charge(cost * copies)
+        self.out.append(b"\x0c\x00" + END_BYTE + END_BYTE)
+        self.settle(end)
+        self.charge_point(end)
         return end
 
     def refund(self, i: int | None = None) -> None:
@@ -276,10 +293,8 @@ class BodyWriter:
         self.join()
         self.copy(event)
         if i in self.plan.flow.repeated:
-            self.check()
-        amount = self.plan.flow.charges.get(i)
-        if amount:
-            self.charge(amount)
+            self.check(i)
+        self.charge_point(i)
 
     def on_branch(self, event: Event, i: int) -> None:
         """`br`, `br_if`, `br_table`."""
@@ -301,7 +316,7 @@ class BodyWriter:
 
     def exit_copy(self, event: Event, i: int, inside: Copy) -> None:
         """A branch out of an unrolled loop."""
-        depth = event.arg + inside.extra
+        depth = event.arg + COPY_FRAMES
         if event.op == op.BR:
             self.refund(i)
             self.out.append(b"\x0c" + write_u32(depth))
