@@ -58,7 +58,13 @@ class Endpoint:
         context = Context(loop=loop, serversite=self._site, loggername=logger.name)
         guard = Guard(self.limits, Gate(self.limits, loop.time()), self.handlers.on_refused, loop)
         self._port = tcp.getsockname()[1]
-        await attach(context, guard, udp, tcp)
+        try:
+            await attach(context, guard, udp, tcp)
+        except BaseException:
+            for sock in (udp, tcp):
+                sock.close()
+            logger.removeFilter(self._log)
+            raise
         self._context = context  # held: an unreferenced context is collected and its port closes
         self._tidy = loop.call_later(TIDY_S, self._forget_old)
 
@@ -70,6 +76,7 @@ class Endpoint:
         if self._tidy is not None:
             self._tidy.cancel()
         await context.shutdown()
+        await self._site.close()
         if self._log is not None:
             context.log.removeFilter(self._log)
 

@@ -34,7 +34,7 @@ class MeshLimits:
     udp_fetch_bytes: int = 64 << 10  # above this block-wise UDP takes minutes on a lossy path
     piece_ms: int = 10_000  # two retransmissions; then the next provider is asked
     tcp_message_bytes: int = 66 << 10  # what a stranger's connection may make us hold; larger bodies come in blocks
-    tcp_answer_bytes: int = 256 << 10  # one piece of a block to a peer that can take it; 32 pieces are 8 MiB
+    tcp_answer_bytes: int = 512 << 10  # one piece of a block to a peer that can take it; 16 pieces are 8 MiB
     tcp_backlog_bytes: int = 2 << 20  # answers that a peer asked for and doesn't read; then the connection goes
 
     assemblies: int = 32  # bodies that arrive in blocks at the same time; 32 × 64 KiB = 2 MiB at worst

@@ -50,6 +50,7 @@ OWN: Final[dict[str, tuple[Code, str]]] = {
     "overload": (Code.SERVICE_UNAVAILABLE, "Too much at once"),
     "internal": (Code.INTERNAL_SERVER_ERROR, "A fault of this node"),
 }
+_J_CODES: Final = dict.fromkeys(("too_large", "overload"), errors.JobErrorCode.RESOURCE_EXHAUSTED.value)
 # Counted without an answer, because one would cost more than it tells.
 SILENT: Final = ("rate_limited", "malformed_message", "too_many_connections", "idle_connection", "slow_reader")
 _ERROR_KINDS: Final = (
@@ -75,7 +76,7 @@ class Refusal(Exception):
         super().__init__(detail or kind)
         self.kind = kind
         self.code = code if code is not None else OWN[kind][0]
-        self.told = told if told is not None else problem.Problem(OWN[kind][1], detail, kind)
+        self.told = told if told is not None else problem.Problem(OWN[kind][1], detail, kind, _J_CODES.get(kind, ""))
         self.size1 = size1
         self.max_age_s = max_age_s
 

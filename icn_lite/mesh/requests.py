@@ -88,8 +88,7 @@ class Requester:
 
     async def answer(self, peer: PeerAddress, message: Message, body: bytes, until_s: float) -> Message:
         """Send a request with its body, in blocks where it needs them (RFC 7959 §2.5); returns the last answer."""
-        async with _before(peer, until_s):
-            await self.context.find_remote_and_interface(message)
+        await self.resolve(peer, message, until_s)
         first, size, exponent = message, *self._piece(message)
         if len(body) > size:
             first.opt.size1 = len(body)
@@ -110,6 +109,14 @@ class Requester:
             taken = answer.opt.block1
             if taken is not None and taken.size_exponent < exponent:
                 exponent, size = taken.size_exponent, block_bytes(taken.size_exponent)
+
+    async def resolve(self, peer: PeerAddress, message: Message, until_s: float) -> None:
+        """Find the address of a message's peer, or the connection to it.
+
+        Done here and not by the library within a request: there a deadline would end the request but not this.
+        """
+        async with _before(peer, until_s):
+            await self.context.find_remote_and_interface(message)
 
     def _piece(self, message: Message) -> tuple[int, int]:
         """How many bytes of a body go into one message to a peer, and the exponent of that."""

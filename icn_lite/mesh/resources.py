@@ -18,7 +18,7 @@ from icn_lite.mesh.table import Action, Row
 from icn_lite.model.bid import Bid
 from icn_lite.model.cid import Cid
 from icn_lite.model.document import unseal
-from icn_lite.model.errors import DocumentError
+from icn_lite.model.errors import DocumentError, SignatureError
 from icn_lite.model.messages import (
     AssignJobV1,
     CapabilityAdvertisementV1,
@@ -61,7 +61,11 @@ class Resources:
     async def perform(self, asked: Asked) -> Answer:
         """Do what was asked; raises `IcnLiteError` or `Refusal`."""
         if asked.row.method == "POST":
-            payload = await self._post(asked.row.action, asked.body, asked.remote)
+            try:
+                payload = await self._post(asked.row.action, asked.body, asked.remote)
+            except (DocumentError, SignatureError) as error:
+                error.code = error.code or asked.row.fault
+                raise
             return Answer(Code.CHANGED, payload, asked.row.gives)
         return await self._get(asked)
 

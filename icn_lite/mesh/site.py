@@ -57,6 +57,7 @@ class Site:
         self._served = Served(limits)
         self._later: OrderedDict[Hashable, Answer] = OrderedDict()
         self._active = 0
+        self._posts: set[asyncio.Task[Answer]] = set()
         self.observers = Observers(limits)
 
     async def render_to_pipe(self, pipe: Pipe) -> None:
@@ -76,6 +77,12 @@ class Site:
         except Exception as error:
             LOG.error("a request ended in %s: %s", type(error).__name__, error, exc_info=error)
             self._refuse(pipe, request, Refusal("internal", "see this node's log"))
+
+    async def close(self) -> None:
+        """End what is still being handled."""
+        for post in self._posts:
+            post.cancel()
+        await asyncio.gather(*self._posts, return_exceptions=True)
 
     def forget_old(self, now_s: float) -> None:
         """Let go what was kept for pieces that nobody came for."""
@@ -114,15 +121,29 @@ class Site:
                 return kept
         if self._active >= self._limits.active:
             raise overload(f"{self._active} requests are being handled")
-        self._active += 1
-        try:
-            async with asyncio.timeout(self._limits.handler_ms / 1000):
-                answer = await self._resources.perform(asked)
-        finally:
-            self._active -= 1
+        if asked.row.method == "POST":
+            # Its asker may lose interest, or its connection, at any moment: what was begun is ended all the same.
+            post = asyncio.create_task(self._handled(asked), name=f"{asked.row.method} {asked.row.path}")
+            self._posts.add(post)
+            post.add_done_callback(self._post_done)
+            return await asyncio.shield(post)
+        answer = await self._handled(asked)
         if asked.row.action is table.Action.BLOCK and asked.cid is not None and len(answer.payload) > UDP_BLOCK_BYTES:
             self._served.keep(asked.cid, answer, now_s)
         return answer
+
+    async def _handled(self, asked: Asked) -> Answer:
+        self._active += 1
+        try:
+            async with asyncio.timeout(self._limits.handler_ms / 1000):
+                return await self._resources.perform(asked)
+        finally:
+            self._active -= 1
+
+    def _post_done(self, post: asyncio.Task[Answer]) -> None:
+        self._posts.discard(post)
+        if not post.cancelled():
+            post.exception()  # told to the asker, if there still is one
 
     def _body(self, request: Message, row: table.Row, peer: str) -> bytes | None:
         """The whole body, or None while blocks of it are missing."""

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
 from icn_lite.mesh import limits
+from icn_lite.model.errors import JobErrorCode
 
 COSE_SIGN1: Final = 18  # application/cose; cose-type="cose-sign1" (RFC 9052 §2)
 LINK_FORMAT: Final = 40
@@ -45,7 +46,10 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One method of one path. `{cid}` as last segment stands for a CID. `body` is the largest body, 0 for none."""
+    """One method of one path; `{cid}` as last segment stands for a CID.
+
+    `body` is the largest body, 0 for none; `fault` the J-code of a body that is no such document, if it has one.
+    """
 
     method: str
     path: str
@@ -56,6 +60,7 @@ class Row:
     gives: int | None = None
     body: int = 0
     observable: bool = False
+    fault: JobErrorCode | None = None
 
 
 ANYONE: Final = "anyone"
@@ -84,14 +89,19 @@ TABLE: Final[tuple[Row, ...]] = (
     Row("GET", PING, Action.PING, ANYONE, "icn.ping"),
     Row("GET", CAPABILITY, Action.OWN_CAPABILITY, ANYONE, "icn.cap", gives=COSE_SIGN1),
     _posts(CAPABILITY, Action.CAPABILITY, "icn.cap", limits.CAPABILITY_BYTES, COSE_SIGN1),
-    _posts(JOBS, Action.ANNOUNCEMENT, "icn.jobs", limits.ANNOUNCEMENT_BYTES),
+    replace(
+        _posts(JOBS, Action.ANNOUNCEMENT, "icn.jobs", limits.ANNOUNCEMENT_BYTES), fault=JobErrorCode.INVALID_JOB_SPEC
+    ),
     Row("GET", JOB, Action.JOB_STATUS, ANYONE, "icn.job", gives=CBOR, observable=True),
     _posts(BIDS, Action.BID, "icn.bids", limits.BID_BYTES),
     _posts(LEASES, Action.LEASE, "icn.leases", limits.LEASE_BYTES),
     _posts(LEASE_RETURNS, Action.LEASE_RETURN, "icn.leases.return", limits.LEASE_BYTES),
     _posts(STATUS, Action.STATUS, "icn.status", limits.STATUS_BYTES),
     Row("GET", BLOCK, Action.BLOCK, ANYONE, "icn.block", gives=OCTETS),
-    _posts(RECEIPTS, Action.GIVE_RECEIPT, "icn.receipts", limits.RECEIPT_BYTES, COSE_SIGN1),
+    replace(
+        _posts(RECEIPTS, Action.GIVE_RECEIPT, "icn.receipts", limits.RECEIPT_BYTES, COSE_SIGN1),
+        fault=JobErrorCode.VALIDATION_FAILED,
+    ),
     Row("GET", RECEIPT, Action.RECEIPT, ANYONE, "icn.receipt", gives=COSE_SIGN1),
 )
 

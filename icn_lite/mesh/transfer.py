@@ -21,9 +21,11 @@ from icn_lite.mesh.addresses import PeerAddress
 from icn_lite.mesh.limits import BERT_EXPONENT, UDP_BLOCK_BYTES, UDP_BLOCK_EXPONENT
 from icn_lite.mesh.requests import Call, Requester, Transport, block_bytes
 from icn_lite.model.cid import Cid
-from icn_lite.model.errors import PeerError, PeerRefused
+from icn_lite.model.errors import JobErrorCode, PeerError, PeerRefused
 
 MAX_PROVIDERS: Final = 8  # asked in turn before giving up
+MAX_BUSY: Final = 3  # times that a provider may say "later" (5.03) before the next is asked
+MAX_BUSY_S: Final = 5
 HASH_INLINE_BYTES: Final = 32_768  # hashed in 0.2 ms on this side of a thread's cost, 2 ms on a small board
 
 
@@ -129,6 +131,7 @@ class Fetcher:
         raise PeerError(
             f"{provider} gave {size} bytes that are not block {wanted.cid}",
             hint="that peer is broken or lies; the bytes were thrown away",
+            code=JobErrorCode.VALIDATION_FAILED,
         )
 
     async def _pull(self, provider: PeerAddress, wanted: Wanted, partial: _Partial) -> None:
@@ -159,14 +162,23 @@ class Fetcher:
         exponent = BERT_EXPONENT if transport == "tcp" else UDP_BLOCK_EXPONENT
         limit = wanted.max_bytes if transport == "tcp" else min(wanted.max_bytes, self._limits.udp_fetch_bytes)
         await partial.align()
-        remote = None
+        remote, patience = None, MAX_BUSY
         while True:
             request = requester.message(provider, transport, call)
             if remote is not None:
                 request.remote = remote  # the connection, or the address, that the piece before came from
+            else:
+                await requester.resolve(provider, request, wanted.until_s)
             request.opt.block2 = (partial.size // block_bytes(exponent), False, exponent)
             until_s = min(wanted.until_s, self._loop.time() + self._limits.piece_ms / 1000)
-            answer = requester.checked(provider, await requester.exchange(provider, request, until_s))
+            try:
+                answer = requester.checked(provider, await requester.exchange(provider, request, until_s))
+            except PeerRefused as refused:
+                if refused.retry_after_s is None or patience == 0:
+                    raise
+                patience -= 1
+                await asyncio.sleep(min(refused.retry_after_s, MAX_BUSY_S))
+                continue
             remote = answer.remote
             partial.sources.add(provider)
             self._check(provider, answer, partial.size, limit)

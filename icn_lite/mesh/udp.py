@@ -56,6 +56,12 @@ class Exchanges(MessageManager):
             self.guard.refused("malformed_message")
             self.log.warning("dropped a message from %r: %s: %s", message.remote, type(fault).__name__, fault)
 
+    async def shutdown(self) -> None:
+        """Close; acknowledgements that were due are not sent any more."""
+        for _, due in self._piggyback_opportunities.values():
+            due.cancel()
+        await super().shutdown()
+
     def _turn_away(self, message: Message) -> None:
         """Answer 5.03 with what the message itself holds; nothing is kept. Non-confirmable ones get no answer."""
         if message.mtype is not CON or message.remote.is_multicast_locally:

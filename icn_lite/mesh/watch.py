@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from aiocoap import Message, error
+from aiocoap.protocol import Request
 
 from icn_lite.mesh import table
 from icn_lite.mesh.addresses import PeerAddress
@@ -44,16 +45,19 @@ class _Registration:
         self._requester = requester
         self._peer = peer
         self._loop = asyncio.get_running_loop()
-        message = requester.message(peer, "udp", call)
-        message.opt.observe = 0
-        self._request = requester.context.request(message, handle_blockwise=False)
+        self._message = requester.message(peer, "udp", call)
+        self._message.opt.observe = 0
+        self._request: Request | None = None
 
     async def rings(self) -> AsyncIterator[bytes]:
         """The representations until `watchdog_ms` are over; raises `PeerError` if the peer is lost or refuses."""
         watchdog_s = self._requester.limits.watchdog_ms / 1000
         until_s = self._loop.time() + watchdog_s
-        notifications = aiter(self._request.observation)  # before the answer, so that none is missed
-        first = await self._next(self._request.response, min(until_s, self._loop.time() + REGISTER_MS / 1000))
+        register_s = min(until_s, self._loop.time() + REGISTER_MS / 1000)
+        await self._requester.resolve(self._peer, self._message, register_s)
+        request = self._request = self._requester.context.request(self._message, handle_blockwise=False)
+        notifications = aiter(request.observation)  # before the answer, so that none is missed
+        first = await self._next(request.response, register_s)
         if first is None:
             raise PeerError(f"no answer from {self._peer} about the job in time", hint="is the node running there?")
         yield bytes(self._requester.checked(self._peer, first).payload)
@@ -78,6 +82,8 @@ class _Registration:
 
     def end(self) -> None:
         """Lose interest; the next notification is answered with a reset, which ends it at the server."""
+        if self._request is None:
+            return
         if not self._request.response.done():
             self._request.response.cancel()
         if not self._request.observation.cancelled:

@@ -11,6 +11,7 @@ import sys
 import pytest
 import zeroconf.asyncio
 from mesh_samples import OTHER, SIGNER
+from zeroconf import InterfaceChoice, IPVersion
 
 from icn_lite.mesh import discovery
 from icn_lite.mesh.discovery import SERVICE, Candidate, Discovery, DiscoveryConfig
@@ -86,6 +87,25 @@ async def test_silence_is_said_within_the_promise(monkeypatch: pytest.MonkeyPatc
     assert not await started(node)
     assert "not heard within 100 ms" in node.why
     await node.close()
+
+
+@pytest.mark.parametrize(
+    ("platform", "bind", "interfaces", "version"),
+    [
+        ("android", "::", InterfaceChoice.Default, IPVersion.V4Only),
+        ("linux", "::", InterfaceChoice.All, IPVersion.All),
+        ("linux", "0.0.0.0", InterfaceChoice.All, IPVersion.V4Only),
+        ("linux", "127.0.0.1", ["127.0.0.1"], IPVersion.V4Only),
+        ("android", "::1", ["::1"], IPVersion.V6Only),
+    ],
+)
+def test_interfaces_by_platform_and_address(
+    monkeypatch: pytest.MonkeyPatch, platform: str, bind: str, interfaces: object, version: IPVersion
+) -> None:
+    monkeypatch.setattr(discovery.sys, "platform", platform)
+    monkeypatch.setattr(discovery, "AsyncZeroconf", lambda **chosen: chosen)
+    node = Discovery(DiscoveryConfig(SIGNER.did, 1, bind), print, print)
+    assert node._open() == {"interfaces": interfaces, "ip_version": version}
 
 
 WITHOUT_NETWORK = """

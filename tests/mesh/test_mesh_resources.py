@@ -14,12 +14,14 @@ import pytest
 from aiocoap.numbers.codes import Code
 from conftest import Opener, RawOpener
 from hypothesis import HealthCheck, given, settings
+from mesh_raw import until
 from mesh_samples import Node
 
 from icn_lite.mesh import problem, table
 from icn_lite.mesh.client import Client
 from icn_lite.mesh.endpoint import Endpoint, EndpointConfig
 from icn_lite.mesh.limits import MeshLimits
+from icn_lite.mesh.ports import Remote
 from icn_lite.mesh.refusals import CODES, KINDS, refusal_of
 from icn_lite.model import cose, document, errors
 from icn_lite.model.bid import Bid
@@ -333,3 +335,58 @@ async def test_a_handler_that_hangs_is_given_up(open_endpoint: Opener, open_raw:
     raw = await open_raw((await open_endpoint(node, limits=MeshLimits(handler_ms=50))).port)
     answer = await raw.ask(Code.POST, table.BIDS, samples.bid().block)
     assert answer.code.dotted == "5.03"
+
+
+@pytest.mark.parametrize(("path", "code"), [(table.JOBS, "J001"), (table.RECEIPTS, "J005"), (table.BIDS, None)])
+async def test_what_is_no_such_document_has_the_code_of_its_resource(
+    open_endpoint: Opener, client: Client, path: str, code: str | None
+) -> None:
+    uri = (await open_endpoint(Node())).addresses()[0]
+    for body in (b"\x00" * 40, samples.lease().block):
+        with pytest.raises(PeerRefused) as caught:
+            await client.post(uri, path, body)
+        assert (caught.value.code.value if caught.value.code else None) == code
+    with pytest.raises(PeerRefused) as caught:
+        await client.post(uri, path, bytes(BODIES[path] + 1))
+    assert caught.value.code is JobErrorCode.RESOURCE_EXHAUSTED
+
+
+async def test_a_post_is_ended_even_if_its_asker_is_gone(open_endpoint: Opener, open_raw: RawOpener) -> None:
+    finished = asyncio.Event()
+
+    class Slow(Node):
+        async def on_bid(self, sealed: Sealed[Bid], remote: Remote) -> None:
+            await super().on_bid(sealed, remote)
+            finished.set()
+
+    node = Slow(hold=asyncio.Event())
+    raw = await open_raw((await open_endpoint(node)).port)
+    request = raw.request(Code.POST, table.BIDS, samples.bid().block)
+    raw.send(request)
+    await until(lambda: len(node.heard) == 1)
+    # The same token again with another message id means that the first has no asker any more.
+    other = bytearray(raw.request(Code.POST, table.BIDS, samples.bid().block))
+    other[4:6] = request[4:6]
+    raw.send(bytes(other))
+    await until(lambda: len(node.heard) == 2)
+    assert node.hold is not None
+    node.hold.set()
+    assert (await raw.next()).code.dotted == "2.04"
+    assert finished.is_set()
+
+
+async def test_closing_ends_what_is_being_handled(caplog: pytest.LogCaptureFixture, open_raw: RawOpener) -> None:
+    node = Node(hold=asyncio.Event())
+    endpoint = Endpoint(EndpointConfig("127.0.0.1", 0), node)
+    await endpoint.start()
+    raw = await open_raw(endpoint.port)
+    raw.send(raw.request(Code.POST, table.BIDS, samples.bid().block))
+    await until(lambda: len(node.heard) == 1)
+    await endpoint.close()
+    assert not endpoint._site._posts
+    assert endpoint._site._active == 0
+    loop = asyncio.get_running_loop()
+    later = loop.create_future()
+    loop.call_later(0.15, later.set_result, None)  # past the time when an empty acknowledgement would be due
+    await later
+    assert not caplog.records

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 
 import pytest
 from conftest import Opener
+from mesh_raw import until
 from mesh_samples import Node
 
+from icn_lite.mesh import transfer
 from icn_lite.mesh.addresses import PeerAddress
 from icn_lite.mesh.client import Client
 from icn_lite.mesh.limits import MeshLimits
 from icn_lite.model.cid import Cid
-from icn_lite.model.errors import PeerError, PeerRefused
+from icn_lite.model.errors import DeviceRefuses, PeerError, PeerRefused
 
 SEED = 20_261_121
 
@@ -182,3 +185,54 @@ async def test_a_silent_provider_does_not_use_up_the_others_time(open_endpoint: 
     silent = f"coap://127.0.0.1:{transport.get_extra_info('sockname')[1]}"
     assert await client.fetch_block([silent, *server.addresses()], Cid.of_raw(data), 1 << 20) == data
     transport.close()
+
+
+async def test_a_busy_provider_is_asked_again(
+    open_endpoint: Opener, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = some_bytes(3000)
+    cid = Cid.of_raw(data)
+    monkeypatch.setattr(transfer, "MAX_BUSY_S", 0)
+
+    class Busy(Node):
+        async def block(self, cid: Cid) -> bytes | None:
+            self.blocks_read += 1
+            if self.blocks_read < 3:
+                raise DeviceRefuses("resting")
+            return data
+
+    assert await client.fetch_block((await open_endpoint(Busy())).addresses(), cid, 1 << 20) == data
+    always = Node(blocks={cid: data})
+    monkeypatch.setattr(always, "block", Busy(blocks_read=-100).block)
+    with pytest.raises(PeerRefused, match="resting") as caught:
+        await client.fetch_block((await open_endpoint(always)).addresses(), cid, 1 << 20)
+    assert caught.value.response == "5.03"
+
+
+@pytest.mark.parametrize("deadline_ms", [8000, 60])
+async def test_a_tcp_port_that_says_nothing(
+    open_endpoint: Opener, caplog: pytest.LogCaptureFixture, deadline_ms: int
+) -> None:
+    """Something listens on TCP but speaks no CoAP: UDP is asked instead, if there is time left."""
+    client = Client(await open_endpoint(limits=MeshLimits(connect_ms=100)))
+    data = some_bytes(3000)
+    server = await open_endpoint(holding(data))
+    port = server.port
+    server.context.request_interfaces[1].token_interface.server.close()
+    accepted: list[asyncio.StreamWriter] = []
+    mute = await asyncio.start_server(lambda _, writer: accepted.append(writer), "127.0.0.1", port)
+    try:
+        if deadline_ms < 100:
+            with pytest.raises(PeerError, match="in time"):
+                await client.fetch_block(server.addresses(), Cid.of_raw(data), 1 << 20, deadline_ms=deadline_ms)
+            dialing = client._endpoint.context.request_interfaces[2].token_interface._dialing
+            await until(lambda: not dialing)
+        else:
+            assert await client.fetch_block(server.addresses(), Cid.of_raw(data), 1 << 20) == data
+    finally:
+        mute.close()
+        for writer in accepted:
+            writer.close()
+        await mute.wait_closed()
+    gc.collect()
+    assert not caplog.records
