@@ -72,10 +72,12 @@ class Sources:
         ]
 
     def get(self, cid: Cid) -> bytes | None:
-        """A block by its CID, from files first; None where it is not at hand."""
+        """A block or a receipt by its CID, from files first; None where it is not at hand."""
         block = self._blocks.get(cid)
         if block is None and self._store is not None:
             block = self._store.blocks.get(cid)
+            if block is None:
+                block = self._store.receipts.get(cid)
         return block
 
     def receipts(self, names: Sequence[str], *, everything: bool) -> Iterator[tuple[str, bytes]]:

@@ -72,6 +72,7 @@ def verify_block(name: str, block: bytes, blocks: Blocks) -> Verdict:
     receipt = sealed.document
     checks = (
         Check("signature", "passed", f"by {receipt.executor}"),
+        _check_place(receipt, blocks),
         _check_output(receipt, blocks),
         _check_job(receipt, blocks),
     )
@@ -212,6 +213,24 @@ def _call(receipt: ExecutionReceipt, blocks: Blocks) -> Call:
 def _job(receipt: ExecutionReceipt, blocks: Blocks) -> JobSpec | None:
     block = blocks(receipt.job)
     return None if block is None else document.decode(JobSpec, block)
+
+
+def _check_place(receipt: ExecutionReceipt, blocks: Blocks) -> Check:
+    """The receipt before this one is by the same executor and one lower in the chain."""
+    if receipt.prev is None:
+        return Check("chain", "passed", "the first of its chain")
+    block = blocks(receipt.prev)
+    if block is None:
+        return Check("chain", "skipped", "the receipt before it is not at hand")
+    try:
+        before = read_receipt(block).document
+    except IcnLiteError as error:
+        return Check("chain", "failed", f"the receipt before it: {error.message}")
+    if before.executor != receipt.executor:
+        return Check("chain", "failed", f"the receipt before it is by {before.executor}")
+    if before.seq != receipt.seq - 1:
+        return Check("chain", "failed", f"seq {receipt.seq} follows seq {before.seq}")
+    return Check("chain", "passed", f"seq {receipt.seq} follows {receipt.prev}")
 
 
 def _check_output(receipt: ExecutionReceipt, blocks: Blocks) -> Check:

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 def three(icn: Program, guests: Path) -> list[str]:
     """Three runs; their receipts' CIDs."""
     calls = (["add", "i32:2", "i32:40"], ["div", "i32:1", "i32:0"], ["half", "f64:3"])
-    made = [icn("run", guests / "add.wasm", "--invoke", *call, "--json").json["receipt"] for call in calls]
-    return [str(cid) for cid in made]
+    made = [icn("run", guests / "add.wasm", "--invoke", *call, "--json") for call in calls]
+    assert [done.code for done in made] == [0, 4, 0], [done.out for done in made]
+    return [str(done.json["receipt"]) for done in made]
 
 
 def block_of(home: Path, cid: str) -> bytes:
@@ -126,7 +127,7 @@ def test_anyone_can_verify_from_a_file(icn: Program, home: Path, three: list[str
     (verdict,) = answer["receipts"]
     assert set(verdict) == {"name", "cid", "verified", "executor", "seq", "status", "checks"}
     states = {check["name"]: check["state"] for check in verdict["checks"]}
-    assert states == {"signature": "passed", "output": "skipped", "job": "skipped"}
+    assert states == {"signature": "passed", "chain": "passed", "output": "skipped", "job": "skipped"}
     assert not (tmp_path / "nowhere").exists()
 
 
@@ -142,10 +143,17 @@ def test_running_again_with_files_alone(
     for engine in ("wasm3", "wasmtime"):
         done = icn(*call, "--module", guests / "add.wasm", "--output", output, "--engine", engine).json
         states = {check["name"]: check["state"] for check in done["receipts"][0]["checks"]}
+        assert states.pop("chain") == "passed"
         assert states == {"signature": "passed", "output": "passed", "job": "skipped", "rerun": "passed"}
     for wrong in (["--module", guests / "talk.wasm"], ["--output", guests / "talk.wasm"], ["--input", output]):
         refused = icn(*call, *wrong)
         assert (refused.code, refused.json["verified"]) == (8, False)
+
+
+def test_an_empty_output_is_at_hand(icn: Program, guests: Path) -> None:
+    receipt = icn("run", guests / "echo.wasm", "--json").json["receipt"]
+    verdict = icn("receipts", "verify", receipt, "--json").json["receipts"][0]
+    assert {"name": "output", "state": "passed", "detail": "0 bytes"} in verdict["checks"]
 
 
 def test_all_of_a_home(icn: Program, three: list[str]) -> None:
@@ -209,6 +217,21 @@ def test_forks_and_broken_links_between_receipts(icn: Program, home: Path, three
     assert all(verdict["verified"] for verdict in forked.json["receipts"])
     assert "has prev" in icn("receipts", "verify", three[1], broken, "--json").json["chain"][0]
     assert icn("receipts", "verify", three[0], three[2]).code == 0  # a gap proves nothing
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"), [({"seq": 2}, "seq 2 follows seq 0"), ({"seq": 9}, "seq 9 follows seq 0")]
+)
+def test_a_sequence_that_does_not_fit(
+    icn: Program, home: Path, three: list[str], tmp_path: Path, changes: dict[str, object], word: str
+) -> None:
+    file = tmp_path / "lie.cose"
+    file.write_bytes(resigned(home, three[1], **changes))
+    done = icn("receipts", "verify", file, "--json")
+    assert done.code == 8
+    assert word in done.json["error"]["message"]
+    elsewhere = icn("receipts", "verify", file, "--home", tmp_path / "none", "--json").json
+    assert [c["state"] for c in elsewhere["receipts"][0]["checks"] if c["name"] == "chain"] == ["skipped"]
 
 
 def test_export_and_verify_elsewhere(icn: Program, three: list[str], tmp_path: Path) -> None:
