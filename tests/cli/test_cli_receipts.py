@@ -151,7 +151,7 @@ def test_running_again_with_files_alone(
 
 
 def test_an_empty_output_is_at_hand(icn: Program, guests: Path) -> None:
-    receipt = icn("run", guests / "echo.wasm", "--json").json["receipt"]
+    receipt = icn("run", guests / "exit.wasm", "--json").json["receipt"]
     verdict = icn("receipts", "verify", receipt, "--json").json["receipts"][0]
     assert {"name": "output", "state": "passed", "detail": "0 bytes"} in verdict["checks"]
 
