@@ -22,6 +22,7 @@ from icn_lite.mesh import problem
 from icn_lite.mesh.addresses import PeerAddress
 from icn_lite.mesh.gate import Gate
 from icn_lite.mesh.limits import BERT_EXPONENT, BERT_UNIT_BYTES, UDP_BLOCK_BYTES, UDP_BLOCK_EXPONENT, MeshLimits
+from icn_lite.mesh.tcp import Connection
 from icn_lite.model.errors import JobErrorCode, PeerError, PeerRefused
 
 Transport: TypeAlias = Literal["udp", "tcp"]
@@ -128,11 +129,26 @@ class Requester:
 
     async def exchange(self, peer: PeerAddress, message: Message, until_s: float) -> Message:
         """One message and its answer; the request is withdrawn when the deadline comes first."""
+        begun_s = self._loop.time()
+        try:
+            return await self._exchanged(peer, message, until_s)
+        except PeerError:
+            self._suspect(message.remote, begun_s)
+            raise
+
+    async def _exchanged(self, peer: PeerAddress, message: Message, until_s: float) -> Message:
         async with _before(peer, until_s), self._slots:
             if message.remote is None or message.remote.scheme == "coap":
                 pace = self._pace.peer(peer.netloc, self._loop.time())
                 await asyncio.sleep(pace.reserve(self._loop.time()))
             return await self.context.request(message, handle_blockwise=False).response
+
+    def _suspect(self, remote: object, begun_s: float) -> None:
+        """Close a connection on which nothing came since a request that failed, so that the next opens another."""
+        if not isinstance(remote, Connection) or remote.last_message_s > begun_s:
+            return
+        if self._loop.time() - begun_s >= self.limits.connect_ms / 1000:
+            remote.shut()
 
     def checked(self, peer: PeerAddress, answer: Message) -> Message:
         """The answer, if it is a success; else what its problem details say, as an error."""

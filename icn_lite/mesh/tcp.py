@@ -20,7 +20,8 @@ from aiocoap.tokenmanager import TokenManager
 from aiocoap.transports.tcp import TCPClient, TcpConnection, TCPServer
 from aiocoap.util import hostportsplit
 
-from icn_lite.mesh.guard import Guard
+from icn_lite.mesh.gate import peer_key
+from icn_lite.mesh.guard import Guard, remote_of
 from icn_lite.mesh.limits import DEFAULT_PORT
 from icn_lite.mesh.refusals import OVERLOAD_RETRY_S
 
@@ -43,11 +44,17 @@ class Connection(TcpConnection):
         self._last_message_s = guard.loop.time()
         self._unsent_bytes = 0
         self._idle: asyncio.TimerHandle | None = None
-        self.settled: asyncio.Future[None] = guard.loop.create_future()  # the peer's settings (CSM) are known
+        self.settled: asyncio.Future[bool] = guard.loop.create_future()  # the peer's settings (CSM) came, or will not
 
     @property
     def last_message_s(self) -> float:
         return self._last_message_s
+
+    @property
+    def peer(self) -> str:
+        """The name under which this connection's peer is counted."""
+        remote = remote_of(self)
+        return peer_key(remote.host, remote.port)
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         self._remote_hostinfo = transport.get_extra_info("peername")[:2]
@@ -64,7 +71,7 @@ class Connection(TcpConnection):
         if self._idle is not None:
             self._idle.cancel()
         if not self.settled.done():
-            self.settled.cancel()
+            self.settled.set_result(False)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -81,7 +88,7 @@ class Connection(TcpConnection):
     def _process_signaling(self, msg: Message) -> None:
         super()._process_signaling(msg)
         if msg.code == CSM and not self.settled.done():
-            self.settled.set_result(None)
+            self.settled.set_result(True)
 
     def _send_message(self, msg: Message) -> None:
         if self._transport is None or self._transport.is_closing():
@@ -92,11 +99,10 @@ class Connection(TcpConnection):
             self._guard.refused("slow_reader")
             self._transport.abort()
             return
-        self.touch()
         super()._send_message(msg)
 
     def touch(self) -> None:
-        """A whole message passed."""
+        """A whole message came, or the peer took some of what was sent; sending alone shows no life."""
         self._last_message_s = self.loop.time()
 
     def _watch(self) -> None:
@@ -108,7 +114,8 @@ class Connection(TcpConnection):
             self.touch()
         self._unsent_bytes = unsent
         if now_s - self._last_message_s >= idle_s and self._transport is not None:
-            self._guard.refused("idle_connection")
+            if self._local_is_server:
+                self._guard.refused("idle_connection")
             self._transport.abort()
             return
         self._idle = self.loop.call_later(self._last_message_s + idle_s - now_s, self._watch)
@@ -155,9 +162,8 @@ class Listener(TCPServer):
     def may_enter(self, connection: Connection) -> bool:
         """Take a new connection into the pool if there is room for it."""
         limits = self._guard.limits
-        host = connection._remote_hostinfo[0]
-        of_host = sum(other._remote_hostinfo[0] == host for other in self._pool)
-        if len(self._pool) >= limits.connections or of_host >= limits.connections_per_peer:
+        of_peer = sum(other.peer == connection.peer for other in self._pool)
+        if len(self._pool) >= limits.connections or of_peer >= limits.connections_per_peer:
             return False
         self._pool.add(connection)
         return True
@@ -214,16 +220,17 @@ class Dialer(TCPClient):
         try:
             async with asyncio.timeout(limits.connect_ms / 1000):
                 await self.loop.create_connection(lambda: connection, *key)
-                await connection.settled
+                if not await connection.settled:
+                    raise error.NetworkError("the TCP connection was closed at once")
+        except asyncio.CancelledError:
+            connection.shut()
+            raise
         except TimeoutError as fault:
             connection.shut()
             raise error.NetworkError(f"no TCP connection within {limits.connect_ms} ms") from fault
         except socket.gaierror as fault:
             raise error.ResolutionError(f"{key[0]} has no address") from fault
-        except (OSError, asyncio.CancelledError) as fault:
-            connection.shut()
-            if isinstance(fault, asyncio.CancelledError) and not connection.settled.cancelled():
-                raise
+        except OSError as fault:
             raise error.NetworkError(f"TCP connection failed: {fault}") from fault
         self._pool[key] = connection
         return connection

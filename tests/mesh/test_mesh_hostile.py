@@ -15,7 +15,7 @@ from conftest import Opener, RawOpener
 from mesh_raw import until
 from mesh_samples import Node
 
-from icn_lite.mesh import table
+from icn_lite.mesh import table, tcp
 from icn_lite.mesh.client import Client
 from icn_lite.mesh.endpoint import Endpoint
 from icn_lite.mesh.limits import MeshLimits
@@ -154,7 +154,7 @@ async def test_junk_on_tcp_closes_that_connection_only(
 
 async def test_connections_are_counted(open_endpoint: Opener) -> None:
     node = Node(blocks={Cid.of_raw(bytes(5000)): bytes(5000)})
-    server = await open_endpoint(node, limits=MeshLimits(connections=10, connections_per_peer=3))
+    server = await open_endpoint(node, limits=MeshLimits(connections=3))
     held = [await connect(server) for _ in range(3)]
     assert await ended(await connect(server, settings=False))
     assert node.refused == ["too_many_connections"]
@@ -165,6 +165,17 @@ async def test_connections_are_counted(open_endpoint: Opener) -> None:
     for _, writer in held:
         writer.close()
     assert reader is not None
+
+
+async def test_connections_of_one_address_are_counted(open_endpoint: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = Node()
+    server = await open_endpoint(node, limits=MeshLimits(connections_per_peer=2))
+    monkeypatch.setattr(tcp, "peer_key", lambda host, port: host)  # on loopback a port is a peer
+    held = [await connect(server) for _ in range(2)]
+    assert await ended(await connect(server, settings=False))
+    assert node.refused == ["too_many_connections"]
+    for _, writer in held:
+        writer.close()
 
 
 async def test_an_idle_connection_is_closed_and_a_busy_one_is_not(open_endpoint: Opener) -> None:

@@ -7,6 +7,9 @@ import gc
 import random
 
 import pytest
+from aiocoap import Message
+from aiocoap.numbers.codes import CSM
+from aiocoap.transports.tcp import _serialize
 from conftest import Opener
 from mesh_raw import until
 from mesh_samples import Node
@@ -236,3 +239,27 @@ async def test_a_tcp_port_that_says_nothing(
         await mute.wait_closed()
     gc.collect()
     assert not caplog.records
+
+
+async def test_a_connection_that_died_quietly_is_replaced(open_endpoint: Opener) -> None:
+    """A peer whose Wi-Fi is gone closes nothing: after a request without any sign of life the connection goes."""
+    client = Client(await open_endpoint(limits=MeshLimits(connect_ms=100, piece_ms=150)))
+    accepted: list[asyncio.StreamWriter] = []
+
+    def answer_settings_only(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.append(writer)
+        writer.write(_serialize(Message(code=CSM)))
+
+    mute = await asyncio.start_server(answer_settings_only, "127.0.0.1", 0)
+    uri = f"coap://127.0.0.1:{mute.sockets[0].getsockname()[1]}"
+    pool = client._endpoint.context.request_interfaces[2].token_interface._pool
+    for tried in (1, 2):
+        with pytest.raises(PeerError):
+            await client.fetch_block([uri], Cid.of_raw(b"x" * 2000), 1 << 20, deadline_ms=400)
+        assert len(accepted) == tried
+        await until(lambda: not pool)
+        client._fetcher._without_tcp.clear()
+    mute.close()
+    for writer in accepted:
+        writer.close()
+    await mute.wait_closed()
