@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-# Skips that stand even where ICN_LITE_NO_SKIPS=1 (as in .ci/run) turns skips into a failure:
+# Skips that stand even where ICN_TEST_NO_SKIPS=1 (as in .ci/run) turns skips into a failure:
 # (pattern of the test's id, pattern of the skip's reason, why CI can't run it).
 ALLOWED_SKIPS: tuple[tuple[str, str, str], ...] = (
     (
@@ -30,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
 class _SkipWatch:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.strict = os.environ.get("ICN_LITE_NO_SKIPS") == "1"
+        self.strict = os.environ.get("ICN_TEST_NO_SKIPS") == "1"
 
     def _note(self, report: pytest.TestReport | pytest.CollectReport) -> None:
         if not self.strict or not report.skipped or hasattr(report, "wasxfail"):
@@ -54,7 +54,7 @@ class _SkipWatch:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         unexpected = self.config.stash[_unexpected]
         if unexpected:
-            terminalreporter.section("skipped, though ICN_LITE_NO_SKIPS=1")
+            terminalreporter.section("skipped, though ICN_TEST_NO_SKIPS=1")
             for line in unexpected:
                 terminalreporter.line(line, red=True)
 
@@ -66,7 +66,7 @@ def is_allowed_skip(nodeid: str, reason: str) -> bool:
 @pytest.fixture(scope="session")
 def pycose_python() -> Path:
     """The interpreter of an environment with pycose 1.1 and cbor2 5.9 in it, to be run as a subprocess."""
-    named = os.environ.get("ICN_LITE_PYCOSE_PYTHON")
+    named = os.environ.get("ICN_TEST_PYCOSE_PYTHON")
     python = Path(named) if named else Path(sys.prefix) / "oracles" / "pycose" / "bin" / "python"
     if not python.is_file():
         pytest.skip(f"pycose's own environment is missing: expected {python}, which tools/test makes")

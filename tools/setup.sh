@@ -67,11 +67,11 @@ prepare() {
     case $1 in run | test | lint) ;; *) fail "unknown level $1" ;; esac
     unset PYTHONHOME
     cached="$(cache_folder)/venv"
-    if [ -n "${ICN_LITE_VENV:-}" ]; then cached=$ICN_LITE_VENV; fi
-    for venv in "${ICN_LITE_VENV:-$top/.venv}" "$cached"; do
+    if [ -n "${ICN_SETUP_VENV:-}" ]; then cached=$ICN_SETUP_VENV; fi
+    for venv in "${ICN_SETUP_VENV:-$top/.venv}" "$cached"; do
         if is_ready "$1"; then return 0; fi
     done
-    for venv in "${ICN_LITE_VENV:-$top/.venv}" "$cached"; do
+    for venv in "${ICN_SETUP_VENV:-$top/.venv}" "$cached"; do
         if is_foreign "$venv"; then
             say "$venv was not made by this set-up: leaving it alone"
         elif can_hold "$venv"; then
@@ -79,8 +79,8 @@ prepare() {
             return 0
         fi
     done
-    say "can't make an environment in ${ICN_LITE_VENV:-$top/.venv} nor in $cached"
-    fail "make one of them writable, or name a new folder in ICN_LITE_VENV"
+    say "can't make an environment in ${ICN_SETUP_VENV:-$top/.venv} nor in $cached"
+    fail "make one of them writable, or name a new folder in ICN_SETUP_VENV"
 }
 
 # --- one at a time ---------------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ take_folder_lock() { # mkdir is atomic; a lock whose owner is gone is moved asid
 
 find_python() { # sets $python, or leaves it empty
     python=''
-    for candidate in "${ICN_LITE_PYTHON:-}" python3 python3.14 python3.13 python3.12 python3.11; do
+    for candidate in "${ICN_SETUP_PYTHON:-}" python3 python3.14 python3.13 python3.12 python3.11; do
         if [ -n "$candidate" ] && have "$candidate" &&
             "$candidate" -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             python=$(command -v "$candidate")
@@ -191,7 +191,7 @@ require_packages() { # WHY PACKAGE…: installs them, or says which line to type
 may_use_sudo() { # one question, asked only where somebody can answer; sets $sudo
     sudo='sudo'
     [ -t 0 ] && [ -t 2 ] || sudo='sudo -n'
-    if [ "${ICN_LITE_YES:-}" = 1 ]; then
+    if [ "${ICN_SETUP_YES:-}" = 1 ]; then
         [ "$sudo" = sudo ] || sudo -n true 2>/dev/null
         return
     fi

@@ -48,7 +48,7 @@ def test_sudo_without_a_terminal_is_not_asked(no_venv: Checkout) -> None:
 @pytest.mark.parametrize("how", ["option", "environment"])
 def test_yes_lets_sudo_install_without_a_terminal(no_venv: Checkout, how: str) -> None:
     no_venv.replace("sudo", '[ "$1" = -n ] && shift\nexec "$@"')
-    done = no_venv.run("--yes") if how == "option" else no_venv.run(ICN_LITE_YES="1")
+    done = no_venv.run("--yes") if how == "option" else no_venv.run(ICN_SETUP_YES="1")
     assert json.loads(done.stdout)["arguments"] == ["demo"], "what apt-get says goes to stderr"
     assert "apt output" in done.stderr
     update, install = apt_calls(no_venv)

@@ -1,4 +1,4 @@
-"""CI skips nothing that it could run: ICN_LITE_NO_SKIPS=1 turns a skip into a failure."""
+"""CI skips nothing that it could run: ICN_TEST_NO_SKIPS=1 turns a skip into a failure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run_suite(folder: Path, names: list[str], no_skips: str) -> subprocess.Compl
     for name in names:
         (folder / f"test_{name}.py").write_text(SUITE[name], encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(folder), str(folder)]
-    environ = {**os.environ, "ICN_LITE_NO_SKIPS": no_skips}
+    environ = {**os.environ, "ICN_TEST_NO_SKIPS": no_skips}
     return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=LIMIT_S, check=False)
 
 
@@ -33,7 +33,7 @@ def run_suite(folder: Path, names: list[str], no_skips: str) -> subprocess.Compl
 def test_a_skip_fails_ci_and_is_named(tmp_path: Path, name: str) -> None:
     done = run_suite(tmp_path, ["passes", name], "1")
     assert done.returncode == 1, done.stdout
-    assert f"test_{name}.py" in done.stdout.partition("skipped, though ICN_LITE_NO_SKIPS=1")[2]
+    assert f"test_{name}.py" in done.stdout.partition("skipped, though ICN_TEST_NO_SKIPS=1")[2]
     assert "is missing" in done.stdout
 
 

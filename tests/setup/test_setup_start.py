@@ -135,9 +135,9 @@ def test_a_folder_of_somebody_else_is_left_alone(checkout: Checkout) -> None:
     assert precious.read_text(encoding="utf-8") == "mine"
     assert list(cache.glob("icn-lite/*/venv/bin/icn-lite"))
     assert checkout.run("x", XDG_CACHE_HOME=str(cache)).stderr == "", "the cached one starts at once too"
-    refused = checkout.run("x", ICN_LITE_VENV=str(checkout.venv))
+    refused = checkout.run("x", ICN_SETUP_VENV=str(checkout.venv))
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert "ICN_LITE_VENV" in refused.stderr
+    assert "ICN_SETUP_VENV" in refused.stderr
 
 
 @pytest.mark.parametrize("flock", [True, False])
