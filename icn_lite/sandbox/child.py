@@ -34,6 +34,14 @@ FLAG_OUT_OF_FUEL, FLAG_STACK, FLAG_HOST_MEMORY = 1, 2, 3  # icn_lite.wasm.types.
 INPUT_AT = 1024  # where icn's other executor puts the input
 PROBE_LIMITS = JailLimits(10_000, 160, 0)
 
+# (module (global (export "f") (mut i64) (i64.const 0)) (global (export "t") (mut i32) (i32.const 0))
+#   (func (export "r") (result i32) (i32.const 0)))
+REHEARSAL_CODE = bytes.fromhex(
+    "0061736d010000000105016000017f03020100060b027e0142000b7f0141000b070d030166030001740301017200000a0601040041000b"
+)
+REHEARSAL: list[Item] = [REHEARSAL_CODE, "f", "t", 1, [], [CALL_ENTRY, "r", [], ["i32"], None], b"", [],
+                         [1, 0, 0, 0, 0, 0], ["", "", False, 0, "", ""], b"", []]  # fmt: skip
+
 
 class Request:
     """The fields of a run, in the order of the frame. `wire.py` writes them."""
@@ -169,11 +177,19 @@ class Run:
         return answer[0], answer[1]
 
 
-def serve(fd: int, zygote_pid: int, jail: Jail, make_engine: Callable[[int], Engine]) -> None:
-    """The child's whole life after the fork; it never returns."""
+def rehearse(make_engine: type[Engine]) -> None:
+    """Run a module of our own that does nothing, so that the real run finds its pages mapped and its code warm."""
+    item: Any = frames.decode(frames.encode(REHEARSAL))
+    frames.encode(Run(Request(item), make_engine(0), -1).perform())
+
+
+def serve(fd: int, zygote_pid: int, jail: Jail, make_engine: type[Engine], ahead: bool) -> None:
+    """The child's whole life after the fork; it never returns. `ahead` when nobody waits for it yet."""
     code = EXIT_FAULT
     try:
         layers = jail.enter(fd, zygote_pid)
+        if ahead and make_engine.rehearses:
+            rehearse(make_engine)
         item: Any = frames.decode(frames.read_frame(fd))
         if item[0] == PROBE:
             layers += jail.close(PROBE_LIMITS)

@@ -60,25 +60,24 @@ class Children:
     async def start(self) -> None:
         """Have the zygote ready; raises `SandboxError` or `NotSupported`."""
         await self._ready()
-        self._order_spare()
+        self.replenish()
 
     async def take(self) -> Child:
         """A child of the caller's own, to be put away by it."""
         while self._spares:
             spare = self._spares.pop()
             if spare.is_waiting():
-                self._order_spare()
                 return spare
             await self.put_away(spare)
-        child = await self._fork()
-        self._order_spare()
-        return child
+        return await self._fork(ahead=False)
 
-    async def put_away(self, child: Child) -> Ending | None:
-        """Kill it, have it reaped; None when nobody can say how it ended."""
+    async def put_away(self, child: Child, *, ask: bool = True) -> Ending | None:
+        """Kill it, have it reaped; None when nobody can say how it ended, or nobody asks."""
         # Most end by themselves, but one that was taken over might not. Not being reaped, its number is its own.
         child.process.signal(signal.SIGKILL)
         child.socket.close()
+        if not ask and child.keeper.forget(child.process):
+            return None
         try:
             return await child.keeper.reap(child.process)
         except ZygoteGone:
@@ -95,7 +94,8 @@ class Children:
             self._zygote.close()
             self._zygote = None
 
-    def _order_spare(self) -> None:
+    def replenish(self) -> None:
+        """Have a spare made, if one is missing; best called once the child just taken has work to do."""
         if not self._closed and len(self._spares) < self._wanted and (self._refill is None or self._refill.done()):
             self._refill = asyncio.get_running_loop().create_task(self._make_spares(), name="sandbox spare")
 
@@ -103,24 +103,24 @@ class Children:
         """A spare that can't be had is no loss: the next run forks its own and reports what is wrong."""
         with contextlib.suppress(SandboxError):
             while not self._closed and len(self._spares) < self._wanted:
-                self._spares.append(await self._fork())
+                self._spares.append(await self._fork(ahead=True))
 
-    async def _fork(self) -> Child:
+    async def _fork(self, *, ahead: bool) -> Child:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                keeper, process = await self._fork_around(theirs)
+                keeper, process = await self._fork_around(theirs, ahead)
         except BaseException:
             ours.close()
             raise
         ours.setblocking(False)
         return Child(keeper, process, ours)
 
-    async def _fork_around(self, theirs: socket.socket) -> tuple[Zygote, ChildProcess]:
+    async def _fork_around(self, theirs: socket.socket, ahead: bool) -> tuple[Zygote, ChildProcess]:
         for _ in range(ZYGOTE_TRIES):
             keeper = await self._ready()
             try:
-                return keeper, await keeper.fork(theirs.fileno())
+                return keeper, await keeper.fork(theirs.fileno(), ahead=ahead)
             except ZygoteGone:
                 continue
         raise SandboxError("the sandbox's process keeps ending", hint="is the device out of memory or processes?")

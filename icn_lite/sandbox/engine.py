@@ -63,6 +63,7 @@ class Engine:
 
     name = ""
     executable_memory = False  # does it need memory that is writable and executable at once
+    rehearses = False  # is a run of nothing so cheap that a spare should make one
 
     def __init__(self, stack_bytes: int) -> None:
         """`stack_bytes` is what the prepared module's frames may take."""

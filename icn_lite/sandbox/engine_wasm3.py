@@ -47,6 +47,7 @@ class Wasm3Engine(Engine):
     """One environment, runtime and module, never freed: the process ends instead."""
 
     name = "wasm3"
+    rehearses = True
 
     def __init__(self, stack_bytes: int) -> None:
         self._environment = wasm3.Environment()

@@ -160,9 +160,9 @@ class Zygote:
             )
         raise SandboxError("the sandbox's process ended while it started", hint="icn-lite doctor shows what is missing")
 
-    async def fork(self, descriptor: int) -> ChildProcess:
+    async def fork(self, descriptor: int, *, ahead: bool = False) -> ChildProcess:
         """A child around the socket `descriptor`, which the caller closes. `ZygoteGone` or `SandboxError`."""
-        answer = await self._exchange(zygote.FORK, (descriptor,))
+        answer = await self._exchange(zygote.AHEAD if ahead else zygote.FORK, (descriptor,))
         pid = int.from_bytes(answer[:8], "big", signed=True)
         if pid <= 0:
             raise SandboxError(
@@ -178,6 +178,23 @@ class Zygote:
         finally:
             child.forget()
         return Ending(int.from_bytes(answer[:8], "big"), int.from_bytes(answer[8:16], "big"))
+
+    def forget(self, child: ChildProcess) -> bool:
+        """Have a killed child reaped whose ending nobody asks about; False when it must be asked for after all.
+
+        The zygote takes messages in order, so there are never more processes than places even so.
+        """
+        if self._control is None:
+            child.forget()
+            return True
+        try:
+            self._control.send(zygote.FORGET + child.pid.to_bytes(8, "big"))
+        except BlockingIOError:
+            return False
+        except OSError:
+            self.close()
+        child.forget()
+        return True
 
     async def _exchange(self, message: bytes, descriptors: tuple[int, ...] = ()) -> bytes:
         """One question, one answer. The callers' tasks are the pool's own and are never cancelled in the middle."""
@@ -205,6 +222,23 @@ class Zygote:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+
+def probe_engine(engine: str) -> str | None:
+    """Why an engine can't be used here, or None when a zygote has loaded it. Blocks for some 50 ms.
+
+    Found by loading it: a wheel may install and yet not load (wasmtime's does so on armv7 and Android).
+    """
+    keeper = Zygote(engine)
+    try:
+        control = keeper.launch()
+        control.settimeout(START_TIMEOUT_S)
+        keeper.check_started(control.recv(zygote.MESSAGE_BYTES))
+    except (IcnLiteError, OSError) as error:
+        return str(error)
+    finally:
+        keeper.close()
+    return None
 
 
 def _engine_arguments(engine: str) -> list[str]:

@@ -249,7 +249,7 @@ class Pool:
             wall_ms = _ms_since(started)
             run.stop_clock()
             self._runs.discard(run)
-            ending = await self._children.put_away(run.child)
+            ending = await self._children.put_away(run.child, ask=outcome is None)
         return outcome or self._explain(run, ending, fault, wall_ms)
 
     def _begin(self, run: _Run) -> None:
@@ -268,6 +268,7 @@ class Pool:
         reader = FrameReader(child.socket, wire.answer_limit(run.request))
         try:
             await loop.sock_sendall(child.socket, wire.encode_request(run.request, run.entry, self._host))
+            self._children.replenish()
             while True:
                 body = await reader.next()
                 if body is None:

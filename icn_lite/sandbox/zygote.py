@@ -3,7 +3,9 @@
 It speaks with the node over one SOCK_SEQPACKET socket, a question and an answer at a time:
 
     FORK + a descriptor    a child is forked that keeps only the descriptor       -> pid (negative: errno)
+    AHEAD + a descriptor   the same, as a spare: it rehearses before it waits     -> pid (negative: errno)
     REAP + pid             wait for that child, which the node has seen end       -> wait status, max RSS in KiB
+    FORGET + pid           the same, for a child whose run has its outcome        -> nothing
 
 It never sees a request: the child reads that itself from its descriptor, so nothing of a job stays here. It ends
 when the node closes the socket, and its children are killed with it.
@@ -28,7 +30,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from icn_lite.sandbox.engine import Engine
 
-FORK, REAP, READY, FAILED = b"F", b"R", b"Z", b"E"
+FORK, AHEAD, REAP, FORGET, READY, FAILED = b"F", b"A", b"R", b"G", b"Z", b"E"
 MESSAGE_BYTES = 512  # the longest message is the reason of FAILED
 
 
@@ -72,16 +74,17 @@ def _serve(control: _socket.socket, jail: Jail, engine: type[Engine]) -> None:
         message, ancillary, _, _ = control.recvmsg(MESSAGE_BYTES, _socket.CMSG_SPACE(4))
         if not message:  # the node has gone
             return
-        if message[:1] == FORK:
+        if message in (FORK, AHEAD):
             fd = int.from_bytes(ancillary[0][2][:4], sys.byteorder)
             try:
                 pid = posix.fork()
             except OSError as error:
                 pid = -(error.errno or 1)
             if pid == 0:
-                child.serve(fd, own_pid, jail, engine)
+                child.serve(fd, own_pid, jail, engine, message == AHEAD)
             posix.close(fd)
             control.send(pid.to_bytes(8, "big", signed=True))
-        elif message[:1] == REAP:
+        elif message[:1] in (REAP, FORGET):
             _, status, usage = posix.wait4(int.from_bytes(message[1:9], "big"), 0)
-            control.send(status.to_bytes(8, "big") + usage.ru_maxrss.to_bytes(8, "big"))
+            if message[:1] == REAP:
+                control.send(status.to_bytes(8, "big") + usage.ru_maxrss.to_bytes(8, "big"))
