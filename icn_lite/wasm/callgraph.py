@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from icn_lite.wasm import opcodes as op
+from icn_lite.wasm.body import FunctionCode
 from icn_lite.wasm.module import Module
 from icn_lite.wasm.types import FuncType
-from icn_lite.wasm.validate import FunctionCode
 
 
 @dataclass(slots=True)

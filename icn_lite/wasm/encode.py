@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from icn_lite.wasm.decode import MAGIC, encode_name
+from icn_lite.wasm.decode import MAGIC
 from icn_lite.wasm.leb import write_signed, write_u32
 from icn_lite.wasm.module import Element, Global, SizeRange
 from icn_lite.wasm.types import FuncType
@@ -42,6 +42,12 @@ class Draft:
         self.functions.append(self.type_index(wanted))
         self.bodies.append(body)
         return len(self.imports) + len(self.functions) - 1
+
+
+def name_of(text: str) -> bytes:
+    """A name with its length."""
+    raw = text.encode("utf-8")
+    return write_u32(len(raw)) + raw
 
 
 def vector(items: Sequence[bytes]) -> bytes:
@@ -91,6 +97,10 @@ def _runs(elements: Sequence[Element]) -> list[bytes]:
     return [b"\x00\x41" + write_signed(offset) + b"\x0b" + vector(indices) for offset, indices in runs]
 
 
+def _segment(offset: int, raw: bytes) -> bytes:
+    return b"\x00\x41" + write_signed(offset) + b"\x0b" + write_u32(len(raw)) + raw
+
+
 def encode(draft: Draft) -> bytes:
     """The bytes of a module."""
     out = [MAGIC]
@@ -101,13 +111,13 @@ def encode(draft: Draft) -> bytes:
             out.append(bytes((number,)) + write_u32(len(content)) + content)
 
     section(1, [_func_type(value) for value in draft.types])
-    section(2, [encode_name(m) + encode_name(n) + b"\x00" + write_u32(t) for m, n, t in draft.imports])
+    section(2, [name_of(m) + name_of(n) + b"\x00" + write_u32(t) for m, n, t in draft.imports])
     section(3, [write_u32(index) for index in draft.functions])
     section(4, [b"\x70" + _size(draft.table)] if draft.table else [])
     section(5, [_size(draft.memory)] if draft.memory else [])
     section(6, [bytes((g.value_type, g.mutable)) + g.init + b"\x0b" for g in draft.globals])
-    section(7, [encode_name(name) + KIND_BYTES[kind] + write_u32(index) for name, kind, index in draft.exports])
+    section(7, [name_of(name) + KIND_BYTES[kind] + write_u32(index) for name, kind, index in draft.exports])
     section(9, _runs(draft.elements))
     section(10, [write_u32(len(body)) + body for body in draft.bodies])
-    section(11, [b"\x00\x41" + write_signed(offset) + b"\x0b" + write_u32(len(raw)) + raw for offset, raw in draft.segments])
+    section(11, [_segment(offset, raw) for offset, raw in draft.segments])
     return b"".join(out)

@@ -30,8 +30,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from icn_lite.wasm import opcodes as op
+from icn_lite.wasm.body import FunctionCode
 from icn_lite.wasm.loops import find_loops
-from icn_lite.wasm.validate import FunctionCode
 
 ENTRY: Final = -1
 _NO_FRAME: Final = 1 << 30
@@ -201,5 +201,3 @@ class _Analysis:
 def analyse(function: FunctionCode, ending_calls: frozenset[int]) -> Flow:
     """Distribute the fuel of a body; `ending_calls` are the call events that may end the run."""
     return _Analysis(function, ending_calls).run()
-
-

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from icn_lite.wasm import opcodes as op
-from icn_lite.wasm.validate import Event, FunctionCode
+from icn_lite.wasm.body import Event, FunctionCode
 
 # Bytes of a loop's body, and how often it is written: short ones gain most, and the module may not grow much.
 UNROLL: Final = ((80, 8), (250, 4), (600, 2))

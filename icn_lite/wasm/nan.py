@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from icn_lite.wasm import opcodes as op
+from icn_lite.wasm.body import Event, FunctionCode
 from icn_lite.wasm.leb import read_u32
 from icn_lite.wasm.module import Module
 from icn_lite.wasm.opcodes import F32, F64
-from icn_lite.wasm.validate import Event, FunctionCode
 
 CANONICAL: Final = {
     F32: b"\x43\x00\x00\x80\x7f\x96",  # f32.const inf; f32.min
@@ -310,4 +310,3 @@ def _constant(raw: bytes, value_type: int, after: int) -> Entry:
     if number & (sign - 1) > infinity:
         return None
     return Token(after, value_type, _PLAIN)
-

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from icn_lite.wasm import opcodes as op
+from icn_lite.wasm.body import Event, FunctionCode
 from icn_lite.wasm.callgraph import CallGraph, build
 from icn_lite.wasm.flow import ENTRY, LOOKING, Flow, analyse
 from icn_lite.wasm.hostfuncs import HostFunction
 from icn_lite.wasm.module import Module
-from icn_lite.wasm.validate import Event, FunctionCode
 
 # What may run between two looks at the counter, in fuel; a millisecond or so on a small board.
 UNCHECKED_FUEL: Final = 4096

@@ -15,6 +15,7 @@ from typing import Final
 
 from icn_lite.model.errors import ModuleError
 from icn_lite.wasm import opcodes as op
+from icn_lite.wasm.body import FunctionCode
 from icn_lite.wasm.decode import decode
 from icn_lite.wasm.encode import Draft, encode
 from icn_lite.wasm.hostfuncs import HOST_FUNCTIONS, HostFunction, HostTable
@@ -27,7 +28,7 @@ from icn_lite.wasm.plan import BASE_BYTES, Plan, make_plan
 from icn_lite.wasm.rewrite import BodyWriter, Names, PlanLookup
 from icn_lite.wasm.shims import Shims
 from icn_lite.wasm.types import Export, Import
-from icn_lite.wasm.validate import FunctionCode, validate
+from icn_lite.wasm.validate import validate
 
 # The version of everything in this room that changes what `prepare` writes; part of the cache key and of receipts.
 METER: Final = "icn-meter/1"
@@ -162,7 +163,6 @@ class _Builder:
     def build(self) -> Prepared:
         """Put it together."""
         module, draft = self.module, self.draft
-        exports = [(e.name, e.kind, e.index) for e in module.exports]
         fuel, trap = self.add_global(I64, FUEL_GLOBAL), self.add_global(I32, TRAP_GLOBAL)
         depth = self.add_global(I32, None)
         shims = Shims(draft, fuel, trap, depth, self.limits.stack_bytes)
@@ -193,7 +193,7 @@ class _Builder:
         ]
         draft.segments = [(_signed(s.offset), module.data[s.start : s.end])
                           for s in module.segments if s.offset is not None]  # fmt: skip
-        public = self.export(exports, shims, names)
+        public = self.export(shims, names)
         start = self.start(shims, names)
         return Prepared(
             code=encode(draft),
@@ -226,14 +226,15 @@ class _Builder:
         target = names.wrappers.get(index, index)
         return shims.entry(target, self.module.type_of(index), plan.folded, plan.counts_depth)
 
-    def export(self, exports: list[tuple[str, str, int]], shims: Shims, names: Names) -> tuple[Export, ...]:
+    def export(self, shims: Shims, names: Names) -> tuple[Export, ...]:
         """Write the guest's exports and describe them."""
         public: list[Export] = []
         entries: dict[int, tuple[int, int | None]] = {}
-        for raw, (name, kind, index) in zip(self.module.exports, exports, strict=True):
+        for raw in self.module.exports:
+            name, kind, index = raw.name, raw.kind, raw.index
             if kind != "func":
                 self.draft.exports.append((name, kind, index))
-                public.append(Export(name, raw.kind))
+                public.append(Export(name, kind))
                 continue
             func_type = self.module.type_of(index)
             if index not in entries:
@@ -245,7 +246,7 @@ class _Builder:
             if bits is not None:
                 bits_name = BITS_PREFIX + name
                 self.draft.exports.append((bits_name, "func", bits))
-            public.append(Export(name, raw.kind, func_type, bits_name))
+            public.append(Export(name, kind, func_type, bits_name))
         if self.memory is not None:
             self.draft.exports.append((MEMORY_EXPORT, "memory", 0))
         return tuple(public)

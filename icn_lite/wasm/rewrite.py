@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from icn_lite.wasm import opcodes as op
+from icn_lite.wasm.body import Event, FunctionCode
 from icn_lite.wasm.encode import locals_of
 from icn_lite.wasm.flow import ENTRY
 from icn_lite.wasm.leb import write_signed, write_u32
@@ -35,7 +36,6 @@ from icn_lite.wasm.nan import Edits
 from icn_lite.wasm.opcodes import I32, I64
 from icn_lite.wasm.plan import FunctionPlan
 from icn_lite.wasm.types import FuncType
-from icn_lite.wasm.validate import Event, FunctionCode
 
 # Frames that the copies of a loop add between its body and what lies outside.
 COPY_FRAMES: Final = 2
@@ -79,7 +79,9 @@ def subtract(amount: int) -> bytes:
 class BodyWriter:
     """Writes one function."""
 
-    def __init__(self, function: FunctionCode, plan: FunctionPlan, names: Names, lookup: PlanLookup, edits: Edits | None) -> None:
+    def __init__(
+        self, function: FunctionCode, plan: FunctionPlan, names: Names, lookup: PlanLookup, edits: Edits | None
+    ) -> None:
         self.function = function
         self.plan = plan
         self.names = names

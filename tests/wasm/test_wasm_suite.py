@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import wasm_engines as engines
-import wasmtime
 
 from icn_lite.model.errors import ModuleError
 from icn_lite.wasm.decode import decode

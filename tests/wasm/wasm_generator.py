@@ -112,8 +112,8 @@ class Generator:
     def makers(self, t: str) -> list:
         shared = [self.load, self.convert, self.select, self.if_expr, self.block_expr, self.tee, self.call_expr]
         if t[0] == "i":
-            return shared + [self.int_unary, self.int_binary, self.int_binary, self.int_binary, self.compare]
-        return shared + [self.float_unary, self.float_binary, self.float_binary]
+            return [*shared, self.int_unary, self.int_binary, self.int_binary, self.int_binary, self.compare]
+        return [*shared, self.float_unary, self.float_binary, self.float_binary]
 
     def int_unary(self, t: str) -> str:
         if t == "i32" and self.rng.random() < 0.3:
@@ -295,7 +295,7 @@ class Generator:
         return "(global.set $gi32 (memory.size))"
 
     def call_statement(self) -> str:
-        found = [i for i in range(self.current + 1, len(self.signatures))]
+        found = list(range(self.current + 1, len(self.signatures)))
         if not found or len(self.loops) > 1 or self.budget < 10:
             return "(nop)"
         index = self.rng.choice(found)
