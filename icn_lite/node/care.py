@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final
 
 from icn_lite.device.governor import FULL_DUTY_PM, Allowance, GovernorState, Level, step
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 class Care:
     """One device's governor at work."""
 
-    def __init__(self, profile: Profile, hub: SensorHub, pool: Pool, changed: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, profile: Profile, hub: SensorHub, pool: Pool, changed: Callable[[], None]) -> None:
         self._profile = profile
         self._hub = hub
         self._pool = pool
@@ -45,7 +45,7 @@ class Care:
             reasons = "; ".join(self.allowance.reasons) or "nothing stands against it"
             log.info("allowance: %s (%s)", self.allowance.level.value, reasons)
         if self.allowance.level is not before.level or self.allowance.duty_pm != before.duty_pm:
-            await self._changed()
+            self._changed()
 
     async def watch(self) -> None:
         """Look again and again; between two looks keep to the duty cycle."""

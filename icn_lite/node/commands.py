@@ -62,7 +62,7 @@ class Commands:
         if not isinstance(uris, list) or not all(isinstance(uri, str) for uri in uris):
             raise UsageError("greet: expected a list of URIs")
         self._node.shell.peers.propose([str(uri) for uri in uris], Found.STATIC, self._node.clock.now_ms())
-        await self._node.shell.notify()
+        self._node.shell.changed.ring()
         return len(uris)
 
     async def put_block(self, request: Mapping[str, Json], body: bytes) -> Json:
@@ -148,11 +148,11 @@ class Commands:
         if not isinstance(settled, int):
             raise UsageError("settled: expected a number of shards")
         run, shell = self._run(job), self._node.shell
-        try:
-            async with asyncio.timeout(MAX_WAIT_S), shell.changed:
-                await shell.changed.wait_for(lambda: run.machine.settled > settled or run.machine.phase in ev.ENDED)
-        except TimeoutError:
-            pass  # nothing new is an answer, too
+        until_s = asyncio.get_running_loop().time() + MAX_WAIT_S
+        while run.machine.settled <= settled and run.machine.phase not in ev.ENDED:
+            left_s = until_s - asyncio.get_running_loop().time()
+            if left_s <= 0 or not await shell.changed.wait(left_s):
+                break  # nothing new is an answer, too
         machine = run.machine
         return {
             "status": machine.phase.value,

@@ -8,7 +8,6 @@ is in the journal.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
@@ -270,7 +269,7 @@ class Executions:
                     self._shell.tasks.spawn(self._send_back(run, effect), "lease return")
                 case ex.LeaseDone():
                     await self._finish(run)
-        await self._shell.notify()
+        self._shell.changed.ring()
 
     async def _finish(self, run: LeaseRun) -> None:
         def commit(store: Store) -> None:
@@ -312,9 +311,7 @@ class Executions:
                 continue  # given back while it waited
             while reason := self._policy.may_begin():
                 log.info("shard %d waits: %s", shard, reason)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(WAIT_S), self._shell.changed:
-                        await self._shell.changed.wait()
+                await self._shell.changed.wait(WAIT_S)
             try:
                 await self._run_shard(run, shard)
             except IcnLiteError as error:

@@ -7,8 +7,6 @@ back where the journal left them waits for them.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 import os
 from collections.abc import Callable
@@ -85,7 +83,9 @@ class Node:
         self.handlers = Handlers(self.shell, self.advert_block, self._refused)
         limits = MeshLimits(max_block_bytes=max(MIN_BLOCK_BYTES, self.profile.guest.memory_pages * PAGE_BYTES))
         self.endpoint = Endpoint(EndpointConfig(config.bind, config.port, limits), self.handlers)
-        self.care = Care(self.profile, SensorHub(default_sources(termux=is_termux())), self.pool, self.shell.notify)
+        self.care = Care(
+            self.profile, SensorHub(default_sources(termux=is_termux())), self.pool, self.shell.changed.ring
+        )
         self.originations: Originations | None = None
         self.executions: Executions | None = None
         self.discovery: Discovery | None = None
@@ -163,7 +163,7 @@ class Node:
         """mDNS names somebody; zeroconf calls this on the loop."""
         if candidate.did != self.shell.did:
             self.shell.peers.propose(candidate.uris, Found.MDNS, self.clock.now_ms())
-            self.shell.tasks.spawn(self.shell.notify(), "candidate")
+            self.shell.changed.ring()
 
     # -- work
 
@@ -179,9 +179,7 @@ class Node:
         for candidate in self.shell.peers.due(now_ms, GREETINGS_AT_ONCE):
             self.shell.tasks.spawn(self._greet(candidate), f"greeting {candidate.uri}")
         await self._store_refusals()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(BUSY_TICK_S if self._busy() else IDLE_TICK_S), self.shell.changed:
-                await self.shell.changed.wait()
+        await self.shell.changed.wait(BUSY_TICK_S if self._busy() else IDLE_TICK_S)
 
     def _busy(self) -> bool:
         working = self.executions is not None and bool(self.executions.leases)
@@ -203,7 +201,7 @@ class Node:
             await self.shell.storage.run(lambda store: store.peers.remember(record))
             if self.originations is not None:
                 await self.originations.peer_found(sealed.signer)
-            await self.shell.notify()
+            self.shell.changed.ring()
 
     # -- what we say of ourselves
 

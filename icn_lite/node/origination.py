@@ -293,7 +293,7 @@ class Originations:
                     log.info("job %s %s: %s", run.job_id, effect.phase.value, effect.sentence)
                 case ev.MoveMana() | ev.Settled():
                     pass  # done within the commit, or only of interest to those who watch
-        await self._shell.notify()
+        self._shell.changed.ring()
 
     def _judge(self, verdict: ev.Judged) -> None:
         self.reputation[verdict.executor] = after(self.reputation.get(verdict.executor, START_PPM), verdict.outcome)

@@ -74,21 +74,25 @@ class PeerBook:
         return chosen
 
     def greeted(self, uri: str, sealed: Sealed[CapabilityAdvertisementV1], now_ms: int, rtt_ms: int) -> bool:
-        """A greeting was answered; returns whether this peer is new."""
+        """A greeting was answered; returns whether this address is proven for the first time."""
         candidate = self.candidates.get(uri)
         if candidate is None:
             return False
         if sealed.signer == self.own:
             del self.candidates[uri]  # our own address, heard back
             return False
+        first = candidate.did != sealed.signer
         candidate.silent, candidate.did, candidate.next_ms = 0, sealed.signer, now_ms + HEARTBEAT_MS
         known = self.peers.get(sealed.signer)
         if known is not None:  # the answer to our own greeting is fresh, whatever its clock says
             known.advert, known.block = sealed.document, sealed.block
-        new = self.heard(sealed, (uri,), candidate.found, now_ms)
-        if sealed.signer in self.peers:
-            self.peers[sealed.signer].rtt_ms = rtt_ms
-        return new
+        self.heard(sealed, (uri,), candidate.found, now_ms)
+        peer = self.peers.get(sealed.signer)
+        if peer is not None:
+            peer.rtt_ms = rtt_ms
+            if peer.found is Found.MET:
+                peer.found = candidate.found
+        return first and peer is not None
 
     def heard(
         self, sealed: Sealed[CapabilityAdvertisementV1], proven: tuple[str, ...], found: Found, now_ms: int

@@ -24,6 +24,27 @@ REQUEST_MS: Final = 10_000  # one request to one endpoint
 TRANSFERS: Final = 8  # blocks on their way at once, in and out
 
 
+class Pulse:
+    """Wakes whoever waits for something to change; who looks first and then waits misses nothing."""
+
+    def __init__(self) -> None:
+        self._next = asyncio.Event()
+
+    def ring(self) -> None:
+        """Something changed."""
+        self._next.set()
+        self._next = asyncio.Event()
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Wait for the next ring; returns whether it came in time."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._next.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
 class Courier(Protocol):
     """The way to other nodes: `mesh.client.Client`, or a simulated network in tests."""
 
@@ -48,7 +69,7 @@ class Shell:
     endpoints: tuple[str, ...] = ()
     tasks: Tasks = field(default_factory=Tasks)
     transfers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(TRANSFERS))
-    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    changed: Pulse = field(default_factory=Pulse)
 
     @property
     def did(self) -> Did:
@@ -74,8 +95,3 @@ class Shell:
             except PeerError as unreachable:
                 error = unreachable
         raise error
-
-    async def notify(self) -> None:
-        """Wake whoever waits for something to change."""
-        async with self.changed:
-            self.changed.notify_all()
