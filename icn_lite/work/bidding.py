@@ -21,6 +21,8 @@ from icn_lite.model.messages import JobAnnouncementV1
 
 BID_MARGIN_MS: Final = 60_000  # how long a bid holds beyond the bidding window
 PER_FUEL_MARGIN: Final = 2  # shards are planned at twice the measured time: transfer, heat, other work
+MAX_CALL_ARGS: Final = 8  # arguments that a receipt can state (`ExecutionReceipt.args`)
+MAX_ARG_CHARS: Final = 24  # of one of them (`model.receipt.TypedValue`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,11 @@ def consider(announcement: JobAnnouncementV1, view: BidderView) -> Bid | Refusal
         return answer
     if job.is_interactive or job.code.stages:
         return _no("unsupported", "interactive jobs and workflows are not run by this version")
+    if job.input.shards == 0:
+        return Refusal(JobErrorCode.INVALID_JOB_SPEC, "input", "the job has no shards")
+    if len(job.code.args) > MAX_CALL_ARGS or any(len(arg) > MAX_ARG_CHARS for arg in job.code.args):
+        message = f"a receipt holds {MAX_CALL_ARGS} arguments of {MAX_ARG_CHARS} characters at most"
+        return Refusal(JobErrorCode.INVALID_JOB_SPEC, "arguments", message)
     if job.network != NetworkRequirements():
         return _no("network", "guests have no network here, and bandwidth is not promised")
     if view.open_shards >= view.max_open_shards:
@@ -93,11 +100,17 @@ def _offer(announcement: JobAnnouncementV1, view: BidderView) -> Bid | Refusal:
 
 
 def check_lease_against_bid(shard_prices: list[int], bid: Bid, job: JobSpec) -> str:
-    """Why a lease doesn't honour the bid it names; empty if it does."""
+    """Why a lease doesn't honour the bid it names; empty if it does.
+
+    Only who has the plan knows the weights, so a single shard's price can't be judged here, but a lease over all
+    shards has to pay all of the bid.
+    """
     if sum(shard_prices) > bid.price:
         return f"the lease pays {sum(shard_prices)} mana for a part of what was offered for {bid.price} in all"
     if len(shard_prices) > job.input.shards:
         return f"the lease has {len(shard_prices)} shards, the job {job.input.shards}"
+    if len(shard_prices) == job.input.shards and sum(shard_prices) < bid.price:
+        return f"the lease pays {sum(shard_prices)} mana for the whole job, which was offered for {bid.price}"
     return ""
 
 

@@ -3,11 +3,12 @@
 Each shard of the lease goes its own way:
 
     FETCHING ──BlocksStored──▶ READY ──RunStarted──▶ RUNNING ──RunEnded──▶ UNACKED ──ReceiptAcked──▶ DONE
-       └──────────── LeaseLapsed, ReturnAsked ───────┘ (never from RUNNING on) ──▶ GIVEN_BACK
+       └──── Lapsed, ReturnAsked ────┘ (never from RUNNING on) ──▶ GIVEN_BACK
 
 The lease is the unit of the journal: replaying its events rebuilds it after a crash. A run in progress when the
-power failed is READY again; a receipt that nobody acknowledged is sent again, for as long as it takes, and only the
-originator's signed acknowledgement ends that. Nothing here reads a clock: lapsing is the shell's event.
+power failed is READY again, which `Restarted` says, so that a second crash finds the same; a receipt that nobody
+acknowledged is sent again, for as long as it takes, and only the originator's signed acknowledgement ends that.
+Nothing here reads a clock: lapsing is the shell's event.
 """
 
 from __future__ import annotations
@@ -98,8 +99,23 @@ class Lapsed:
     TAG: ClassVar[str] = "Lapsed"
 
 
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """The process is a new one: what it did not finish has to be taken up again."""
+
+    TAG: ClassVar[str] = "Restarted"
+
+
 Event: TypeAlias = (
-    BlocksStored | BlocksMissing | RunStarted | RunEnded | ReceiptAcked | ReceiptRefused | ReturnAsked | Lapsed
+    BlocksStored
+    | BlocksMissing
+    | RunStarted
+    | RunEnded
+    | ReceiptAcked
+    | ReceiptRefused
+    | ReturnAsked
+    | Lapsed
+    | Restarted
 )
 
 
@@ -141,15 +157,17 @@ class LeaseDone:
 
 Effect: TypeAlias = Fetch | Run | SendReceipt | GiveBack | LeaseDone
 
-_OPEN: Final = (Step.FETCHING, Step.READY, Step.RUNNING, Step.UNACKED)
+_TO_RUN: Final = (Step.FETCHING, Step.READY, Step.RUNNING)
+_OPEN: Final = (*_TO_RUN, Step.UNACKED)
 
 
 @dataclass(slots=True)
 class ShardWork:
-    """One shard of the lease."""
+    """One shard of the lease; `reason` says why it was given back."""
 
     step: Step
     receipt: Cid | None = None
+    reason: str = ""
 
 
 class LeaseWork:
@@ -166,6 +184,11 @@ class LeaseWork:
         return sum(work.step in _OPEN for work in self.shards.values())
 
     @property
+    def to_run(self) -> int:
+        """How many shards still cost power: what a device's capacity is measured by. Receipts under way don't count."""
+        return sum(work.step in _TO_RUN for work in self.shards.values())
+
+    @property
     def unstarted(self) -> int:
         """How many shards wait for blocks or a worker."""
         return sum(work.step in (Step.FETCHING, Step.READY) for work in self.shards.values())
@@ -175,24 +198,38 @@ class LeaseWork:
         return [self._fetch(shard) for shard in self.shards]
 
     def resume(self) -> list[Effect]:
-        """After a replay: take every shard up where it stood."""
+        """After a replay: take every shard up where it stood. `handle(Restarted())` does the same, for the journal."""
         effects: list[Effect] = []
         for shard, work in self.shards.items():
-            if work.step is Step.RUNNING:
-                work.step = Step.READY  # the run died with the process
+            self._move(shard, Restarted)
             if work.step is Step.FETCHING:
                 effects.append(self._fetch(shard))
             elif work.step is Step.READY:
                 effects.append(Run(shard))
             elif work.step is Step.UNACKED and work.receipt is not None:
                 effects.append(SendReceipt(shard, work.receipt))
-        return effects or self._if_done()
+            elif work.step is Step.GIVEN_BACK:
+                effects.append(GiveBack((shard,), work.reason))  # nothing says that the originator heard of it
+        return effects + self._if_done()
+
+    def changes(self, event: Event) -> bool:
+        """Whether an event means anything now. One that doesn't is late or repeated, and need not be stored."""
+        match event:
+            case BlocksStored(shard) | BlocksMissing(shard, _) | RunStarted(shard) | RunEnded(shard, _):
+                work = self.shards.get(shard)
+                return work is not None and (work.step, type(event)) in TRANSITIONS
+            case ReceiptAcked(receipt) | ReceiptRefused(receipt, _):
+                works = [work for work in self.shards.values() if work.receipt == receipt]
+                return any((work.step, type(event)) in TRANSITIONS for work in works)
+            case ReturnAsked() | Lapsed():
+                return any((work.step, type(event)) in TRANSITIONS for work in self.shards.values())
+        return True
 
     def handle(self, event: Event) -> list[Effect]:
         """Advance by one event and return the effects to perform."""
         handler = _HANDLERS[type(event)]
         effects: list[Effect] = handler(self, event)
-        return effects + self._if_done()
+        return effects if effects and effects[-1] == LeaseDone() else effects + self._if_done()
 
     def _fetch(self, shard: int) -> Fetch:
         return Fetch(shard, (self.lease.module, self._inputs[shard]))
@@ -210,8 +247,10 @@ class LeaseWork:
         return [Run(event.shard)] if self._move(event.shard, BlocksStored) else []
 
     def _blocks_missing(self, event: BlocksMissing) -> list[Effect]:
-        moved = self._move(event.shard, BlocksMissing)
-        return [GiveBack((event.shard,), event.reason)] if moved else []
+        if not self._move(event.shard, BlocksMissing):
+            return []
+        self.shards[event.shard].reason = event.reason
+        return [GiveBack((event.shard,), event.reason)]
 
     def _run_started(self, event: RunStarted) -> list[Effect]:
         self._move(event.shard, RunStarted)
@@ -232,7 +271,12 @@ class LeaseWork:
     def _give_back_unstarted(self, event: ReturnAsked | Lapsed) -> list[Effect]:
         reason = event.reason if isinstance(event, ReturnAsked) else "the lease's duration is over"
         given = tuple(shard for shard in self.shards if self._move(shard, type(event)))
+        for shard in given:
+            self.shards[shard].reason = reason
         return [GiveBack(given, reason)] if given else []
+
+    def _restarted(self, event: Restarted) -> list[Effect]:
+        return self.resume()
 
     def _if_done(self) -> list[Effect]:
         return [] if self.open else [LeaseDone()]
@@ -247,7 +291,7 @@ TRANSITIONS: Final[dict[tuple[Step, type], Step]] = {
     (Step.READY, RunStarted): Step.RUNNING,
     (Step.READY, ReturnAsked): Step.GIVEN_BACK,
     (Step.READY, Lapsed): Step.GIVEN_BACK,
-    (Step.RUNNING, RunStarted): Step.RUNNING,  # taken up again after a crash
+    (Step.RUNNING, Restarted): Step.READY,
     (Step.RUNNING, RunEnded): Step.UNACKED,
     (Step.READY, RunEnded): Step.UNACKED,  # ended before the journal knew that it had begun
     (Step.UNACKED, ReceiptAcked): Step.DONE,
@@ -263,4 +307,5 @@ _HANDLERS: Final[dict[type, Callable[[LeaseWork, Any], list[Effect]]]] = {
     ReceiptRefused: LeaseWork._receipt_closed,
     ReturnAsked: LeaseWork._give_back_unstarted,
     Lapsed: LeaseWork._give_back_unstarted,
+    Restarted: LeaseWork._restarted,
 }

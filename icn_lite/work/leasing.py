@@ -1,14 +1,19 @@
 """The leases of one job: who holds which shards, what is promised for them, and who gets the next ones.
 
 What is paid and what is reserved for open leases and unjudged results never exceed the job's budget together: a
-reserve is made when a shard is leased and ends with its verdict, or when the lease gives the shard up.
+reserve is made when a shard is leased and ends with its verdict, or when the lease gives the shard up. So whoever
+keeps its lease is sure of its price; whoever delivers after its lease was given up gets what is left.
+
+Strikes bound how often an executor may waste the originator's time: each lease that came to nothing, each output that
+could not be had and each failure of the host is one, each result that counts takes one back.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from icn_lite.market import settle
@@ -19,27 +24,29 @@ from icn_lite.model.messages import MAX_LEASE_SHARDS, ShardGrant
 from icn_lite.work.originator_events import BidTaken, OfferLease, Terms
 from icn_lite.work.shards import ShardPool
 
-MAX_STRIKES: Final = (
-    5  # lapsed, refused or returned leases without a receipt in between, before an executor gets no more
-)
+MAX_STRIKES: Final = 5  # then an executor gets no more leases of this job
 LEASES_AHEAD: Final = 2  # leases that an executor holds at once: one runs while the next one's input travels
-REFUSAL_PAUSE_MS: Final = 1_000  # an executor that refused or returned a lease is asked again after this
+REFUSAL_PAUSE_MS: Final = 1_000  # an executor that refused or returned a lease is asked again after this, doubled
 
 
 @dataclass(slots=True)
 class LeaseState:
-    """One lease as the originator sees it; `open` are the shards still owed."""
+    """One lease as the originator sees it; `open` are the shards still owed, `taken` the `seq` of each receipt."""
 
     executor: Did
     grants: dict[int, ShardGrant]
     open: set[int]
     ends_ms: int
     answered: bool = False
+    taken: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class ExecutorState:
-    """One chosen executor; `prices` are the shards' parts of its bid, `slashed` what its stake has lost."""
+    """One chosen executor; `prices` are the shards' parts of its bid, `slashed` what its stake has lost.
+
+    `rejected`: one of its results was shown to be false, by a majority or by its own second receipt.
+    """
 
     taken: BidTaken
     prices: tuple[int, ...]
@@ -47,11 +54,12 @@ class ExecutorState:
     strikes: int = 0
     ask_after_ms: int | None = None
     open_leases: int = 0
+    rejected: bool = False
 
     @property
     def barred(self) -> bool:
         """Whether it gets no more leases."""
-        return self.strikes >= MAX_STRIKES
+        return self.rejected or self.strikes >= MAX_STRIKES
 
 
 class LeaseBook:
@@ -64,6 +72,7 @@ class LeaseBook:
         self.leases: dict[bytes, LeaseState] = {}
         self.paid = 0
         self._reserved: list[dict[Did, int]] = [{} for _ in terms.shards]
+        self._owing: list[dict[Did, LeaseState]] = [{} for _ in terms.shards]  # at most one lease an executor
         self._reserved_total = 0
 
     @property
@@ -90,31 +99,33 @@ class LeaseBook:
         for did, state in willing.items():
             while state.ask_after_ms is None and state.open_leases < LEASES_AHEAD:
                 most = min(MAX_LEASE_SHARDS, max(1, state.taken.bid.max_shards))
-                indices = self.pool.take(did, self.pool.batch_size(did, rates, most))
-                offer = self._lease(did, state, indices, now_ms)
-                if offer is None:
+                size = self.pool.batch_size(did, rates, most)
+                indices = self.pool.take(did, size, functools.partial(self._reserve, did, state))
+                if not indices:
                     break
-                offers.append(offer)
+                offers.append(self._lease(did, state, indices, now_ms))
         return offers
 
-    def _lease(self, executor: Did, state: ExecutorState, indices: list[int], now_ms: int) -> OfferLease | None:
-        """A new lease over these shards, as far as the budget reaches."""
-        grants: dict[int, ShardGrant] = {}
-        for index in indices:
-            price = state.prices[index]
-            if price > self.left:
-                break
-            self._reserved[index][executor] = price
-            self._reserved_total += price
-            grants[index] = ShardGrant(index, self.terms.shards[index].input, price)
-        self.pool.release(executor, indices[len(grants) :], may_retry=True)
-        if not grants:
-            return None
+    def _reserve(self, executor: Did, state: ExecutorState, shard: int) -> bool:
+        """Put a shard's price aside, if the budget still reaches for it."""
+        price = state.prices[shard]
+        if price > self.left:
+            return False
+        self._reserved[shard][executor] = price
+        self._reserved_total += price
+        return True
+
+    def _lease(self, executor: Did, state: ExecutorState, indices: list[int], now_ms: int) -> OfferLease:
+        """A new lease over these shards, which it holds and whose prices are reserved."""
+        grants = {index: ShardGrant(index, self.terms.shards[index].input, state.prices[index]) for index in indices}
         number = len(self.leases).to_bytes(4, "big")
         nonce = hashlib.sha256(self.terms.job.nonce + number + executor.public_key).digest()[:16]
-        state.open_leases += 1
         # Until the answer is in, the lease may have begun any time from now on.
-        self.leases[nonce] = LeaseState(executor, grants, set(grants), now_ms + 2 * self.terms.lease_ms)
+        lease = LeaseState(executor, grants, set(grants), now_ms + 2 * self.terms.lease_ms)
+        state.open_leases += 1
+        self.leases[nonce] = lease
+        for index in indices:
+            self._owing[index][executor] = lease
         return self.offer(nonce)
 
     def offer(self, nonce: bytes) -> OfferLease:
@@ -129,32 +140,38 @@ class LeaseBook:
             lease.answered = True
             lease.ends_ms = now_ms + self.terms.lease_ms
 
-    def proven(self, lease: LeaseState) -> None:
-        """A receipt came: the lease was accepted, even where the answer was lost, and its executor works."""
-        lease.answered = True
-        self.executors[lease.executor].strikes = 0
+    def strike(self, executor: Did) -> None:
+        """It cost time and brought nothing."""
+        self.executors[executor].strikes += 1
 
-    def strike(self, lease: LeaseState, *, may_retry: bool) -> None:
+    def forgive(self, executor: Did) -> None:
+        """It brought a result that counts."""
+        state = self.executors[executor]
+        state.strikes = max(0, state.strikes - 1)
+
+    def give_up(self, lease: LeaseState, *, may_retry: bool) -> None:
         """The lease came to nothing: all it still owes goes to others."""
-        self.executors[lease.executor].strikes += 1
+        self.strike(lease.executor)
         lease.answered = True
         self.drop(lease, set(lease.open), may_retry=may_retry)
 
     def pause(self, executor: Did, now_ms: int) -> None:
-        """Leave an executor alone for a moment."""
-        self.executors[executor].ask_after_ms = now_ms + REFUSAL_PAUSE_MS
+        """Leave an executor alone for a while, the longer the more strikes it has."""
+        state = self.executors[executor]
+        state.ask_after_ms = now_ms + (REFUSAL_PAUSE_MS << min(state.strikes, MAX_STRIKES))
 
-    def close(self, lease: LeaseState, shard: int) -> None:
-        """The executor owes this shard no longer: it delivered, failed, or gave it up."""
-        if shard in lease.open:
+    def close(self, executor: Did, shard: int) -> None:
+        """The executor owes this shard no longer, under whichever lease: it delivered, failed, or gave it up."""
+        lease = self._owing[shard].pop(executor, None)
+        if lease is not None:
             lease.open.discard(shard)
             if not lease.open:
-                self.executors[lease.executor].open_leases -= 1
+                self.executors[executor].open_leases -= 1
 
     def drop(self, lease: LeaseState, shards: set[int], *, may_retry: bool) -> None:
         """These shards won't come from this lease: others may have them, and their reserve is free."""
         for shard in sorted(shards):
-            self.close(lease, shard)
+            self.close(lease.executor, shard)
             self.unreserve(lease.executor, shard)
         self.pool.release(lease.executor, shards, may_retry=may_retry)
 
@@ -162,11 +179,13 @@ class LeaseBook:
         """Nothing is promised to `executor` for this shard any more."""
         self._reserved_total -= self._reserved[shard].pop(executor, 0)
 
-    def settle(self, shard: int) -> None:
-        """The shard has its verdict: nothing is promised for it any more."""
-        self.pool[shard].settled = True
+    def settle(self, shard: int) -> frozenset[Did]:
+        """The shard has its verdict: nothing is reserved for it any more. Returns for whom something was."""
+        self.pool.settle(shard)
+        promised = frozenset(self._reserved[shard])
         self._reserved_total -= sum(self._reserved[shard].values())
         self._reserved[shard].clear()
+        return promised
 
     def pay(self, executor: Did, shard: int) -> int:
         """What the shard earns: its part of the bid, or what is left where its lease had been given up before."""

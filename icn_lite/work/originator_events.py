@@ -122,10 +122,11 @@ class OutputStored:
 
 @dataclass(frozen=True, slots=True)
 class OutputMissing:
-    """The executor could not be reached for an output that its receipt names."""
+    """`executor` could not be reached for an output that its receipt names; None: nobody who named it could."""
 
     TAG: ClassVar[str] = "OutputMissing"
     output: Cid
+    executor: Did | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +185,7 @@ class OfferLease:
 
 @dataclass(frozen=True, slots=True)
 class FetchOutput:
-    """Bring an output block from the executor that made it; `OutputStored` answers."""
+    """Bring an output block from the executor that made it; `OutputStored` or `OutputMissing` answers."""
 
     executor: Did
     output: Cid

@@ -2,7 +2,8 @@
 
 `mesh-job-protocol.md` §5.1 compares results; here they are compared by equality, without classes of similar hosts,
 because a run is the same bit for bit on every device. The fuel used is part of the vote: an executor that copied an
-output without running would have to know it too.
+output without running would have to know it too. Entry, arguments and results are part of it as one CID: a receipt
+that had no room for them names that CID itself, so both kinds of receipt compare.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from icn_lite.model import document
 from icn_lite.model.cid import Cid
 from icn_lite.model.did import Did
-from icn_lite.model.receipt import ExecutionReceipt, ReceiptStatus
+from icn_lite.model.receipt import Call, ExecutionReceipt, ReceiptStatus
 
 MAX_EXTRA_COPIES: Final = 3  # further executors asked when the first ones disagree; then the shard is disputed
 
@@ -28,7 +30,15 @@ class Judgement(Enum):
     DISPUTED = "disputed"
 
 
-Vote = tuple[ReceiptStatus, str | None, int | None, Cid | None, tuple[str, ...], int]
+Vote = tuple[ReceiptStatus, str | None, int | None, Cid | None, Cid, int]  # …, output, call, fuel used
+
+
+def vote_of(receipt: ExecutionReceipt) -> Vote:
+    """What a receipt says about the run itself: the part that every honest executor states alike."""
+    call = receipt.call
+    if call is None:
+        call = Cid.of_dag_cbor(document.encode(Call(receipt.entry, receipt.args, receipt.results)))
+    return (receipt.status, receipt.trap, receipt.exit_code, receipt.output, call, receipt.fuel_used)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +52,7 @@ class Finding:
     @classmethod
     def of(cls, receipt: ExecutionReceipt, cid: Cid) -> Finding:
         """The finding that a receipt states."""
-        vote = (
-            receipt.status,
-            receipt.trap,
-            receipt.exit_code,
-            receipt.output,
-            receipt.results,
-            receipt.fuel_used,
-        )
-        return cls(receipt.executor, cid, vote)
+        return cls(receipt.executor, cid, vote_of(receipt))
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ def encode_event(event: object, at_ms: int) -> bytes:
 def decode_event(kinds: object, data: bytes) -> Entry:
     """Read a journal entry whose event is one of the union `kinds`; raises `DocumentError`."""
     value = cbor.decode(data)
-    if not isinstance(value, dict) or value.keys() != {"at", "event"} or not isinstance(value["at"], int):
-        raise DocumentError("expected a journal entry {at, event}", offset=0)
-    return Entry(value["at"], schema.from_value(cast(type[object], kinds), value["event"]))
+    at_ms = value.get("at") if isinstance(value, dict) else None
+    if not isinstance(value, dict) or value.keys() != {"at", "event"} or type(at_ms) is not int or at_ms < 0:
+        raise DocumentError("expected a journal entry {at, event} with a time of 0 or more", offset=0)
+    return Entry(at_ms, schema.from_value(cast(type[object], kinds), value["event"]))
