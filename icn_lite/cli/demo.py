@@ -6,12 +6,13 @@ import signal
 import tempfile
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, cast
 
 import click
 
 from icn_lite.cli.app import App, pass_app
 from icn_lite.cli.framework import command
+from icn_lite.cli.output import Json
 
 if TYPE_CHECKING:
     from icn_lite.node.demo import DemoResult
@@ -105,17 +106,15 @@ def _show(app: App, result: DemoResult) -> None:
     out.line()
     rows = []
     for shard in result.shards:
-        executors, ms = shard["executors"], shard["ms"]
-        assert isinstance(executors, list)
-        assert isinstance(ms, list)
+        runs = cast(list[dict[str, Json]], shard["runs"])
         rows.append(
             [
                 str(shard["index"]),
                 str(shard["files"]),
                 str(shard["bytes"]),
-                " ".join(names.get(str(did), "?") for did in executors),
+                " ".join(names.get(str(run["executor"]), "?") for run in runs),
                 str(shard["fuel_used"]),
-                " ".join(str(item) for item in ms),
+                " ".join(str(run["ms"]) for run in runs),
                 str(shard["verdict"]),
             ]
         )

@@ -261,9 +261,11 @@ def _collect(coordinator: FleetNode, groups: list[list[ListedFile]], result: Dem
                 "files": len(group),
                 "bytes": shard["bytes"],
                 "fuel_used": runs[0]["fuel_used"] if runs else None,
-                "ms": [run["wall_ms"] for run in runs],
+                "ms": max((cast(int, run["wall_ms"]) for run in runs), default=None),
                 "verdict": shard["verdict"],
-                "receipts": [run["receipt"] for run in runs],
+                "runs": [
+                    {"executor": run["executor"], "ms": run["wall_ms"], "receipt": run["receipt"]} for run in runs
+                ],
             }
         )
         result.receipts += [str(run["receipt"]) for run in runs]
