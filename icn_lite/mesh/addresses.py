@@ -144,7 +144,7 @@ def _bound_tcp(address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int
         if address.version == 6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # `::` takes IPv4 too, as it does on UDP
         sock.bind((str(address), port))
-        sock.listen(1)  # only now does Linux notice another listener
+        sock.listen(1)  # bound alone, with SO_REUSEADDR, it would let another in
     except OSError:
         sock.close()
         raise

@@ -54,10 +54,10 @@ class RawUdp(asyncio.DatagramProtocol):
         message = Message(code=code, payload=payload, _mtype=CON, _mid=self.mid, _token=self.mid.to_bytes(2, "big"))
         message.opt.uri_path = tuple(path.strip("/").split("/"))
         number, value = options.pop("unknown", (0, b""))
+        for name, setting in options.items():
+            setattr(message.opt, name, setting)
         if number:
             message.opt.add_option(OpaqueOption(OptionNumber(number), value))
-        for name, value in options.items():
-            setattr(message.opt, name, value)
         return bytes(message.encode())
 
     def acknowledge(self, message: Message) -> None:

@@ -253,6 +253,7 @@ async def test_requests_of_a_wrong_form(open_endpoint: Opener, open_raw: RawOpen
         return f"{answer.code.dotted} {told.kind}"
 
     assert await refused(Code.GET, table.PING, if_match=[b"x"]) == "4.02 unknown_option"
+    assert await refused(Code.GET, table.CAPABILITY, accept=18, unknown=(17, b"\x12")) == "4.02 unknown_option"
     assert await refused(Code.GET, table.PING, proxy_scheme="coap") == "5.05 not_a_proxy"
     assert await refused(Code.GET, table.PING, proxy_uri="coap://h/") == "5.05 not_a_proxy"
     assert await refused(Code.GET, table.PING, b"body") == "4.00 unexpected_body"
@@ -352,12 +353,12 @@ async def test_what_is_no_such_document_has_the_code_of_its_resource(
 
 
 async def test_a_post_is_ended_even_if_its_asker_is_gone(open_endpoint: Opener, open_raw: RawOpener) -> None:
-    finished = asyncio.Event()
+    finished: list[Sealed[Bid]] = []
 
     class Slow(Node):
         async def on_bid(self, sealed: Sealed[Bid], remote: Remote) -> None:
             await super().on_bid(sealed, remote)
-            finished.set()
+            finished.append(sealed)
 
     node = Slow(hold=asyncio.Event())
     raw = await open_raw((await open_endpoint(node)).port)
@@ -372,7 +373,7 @@ async def test_a_post_is_ended_even_if_its_asker_is_gone(open_endpoint: Opener, 
     assert node.hold is not None
     node.hold.set()
     assert (await raw.next()).code.dotted == "2.04"
-    assert finished.is_set()
+    await until(lambda: len(finished) == 2)
 
 
 async def test_closing_ends_what_is_being_handled(caplog: pytest.LogCaptureFixture, open_raw: RawOpener) -> None:

@@ -160,7 +160,7 @@ async def test_the_next_provider_goes_on_where_one_died(
 async def test_pieces_that_do_not_fit_together_are_fetched_again_from_each(
     open_endpoint: Opener, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = some_bytes(1_000_000)
+    data = some_bytes(2_000_000)
     cid = Cid.of_raw(data)
     liar = await open_endpoint(Node(blocks={cid: bytes(len(data))}))
     honest = await open_endpoint(holding(data))
@@ -175,7 +175,7 @@ async def test_pieces_that_do_not_fit_together_are_fetched_again_from_each(
         return await exchange(peer, message, until_s)
 
     monkeypatch.setattr(client._requester, "exchange", cut_off)
-    assert await client.fetch_block([*liar.addresses(), *honest.addresses()], cid, 2 << 20) == data
+    assert await client.fetch_block([*liar.addresses(), *honest.addresses()], cid, 4 << 20) == data
 
 
 async def test_a_silent_provider_does_not_use_up_the_others_time(open_endpoint: Opener) -> None:
