@@ -114,7 +114,8 @@ def ask(path: Path, request: Mapping[str, Json], body: bytes = b"", *, timeout_s
             connection.settimeout(timeout_s)
             connection.connect(str(path))
             connection.sendall(line)
-            connection.sendall(body)
+            with contextlib.suppress(BrokenPipeError):  # it has answered already and wants no more, not even b""
+                connection.sendall(body)
             answer = _read_line(connection)
     except (FileNotFoundError, ConnectionError) as error:
         raise PeerError(f"no node runs on {path.parent}", hint="start it with `icn-lite up`") from error
