@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 Scalar = str | int | float | bool | None
+FILE_WIDTH = 160  # columns of a table that goes to a file or a pipe
 FOLDER = Path(__file__).resolve().parent / "benches"
 
 
@@ -131,7 +132,9 @@ def main(rooms: tuple[str, ...], as_json: bool, output: Path | None, folder: Pat
     if as_json:
         click.echo(document)
     else:
-        Console().print(table_of(results))
+        console = Console()
+        # Where no terminal says how wide it is, nothing has to wrap.
+        (console if console.is_terminal else Console(width=FILE_WIDTH)).print(table_of(results))
     sys.exit(1 if errors else 0)
 
 
