@@ -75,7 +75,7 @@ def commands(suite: Path) -> list[tuple[str, Path, dict[str, Any]]]:
     found = []
     for path in sorted(suite.glob("*/*.json")):
         for command in json.loads(path.read_text())["commands"]:
-            found.append((path.stem, path.parent, command))
+            found.append((path.stem, path.parent, command))  # noqa: PERF401
     return found
 
 
@@ -83,7 +83,6 @@ def verdict(module: bytes) -> str:
     try:
         validate(decode(module, LIMITS), LIMITS)
     except ModuleError as error:
-        assert error.offset is None or 0 <= error.offset <= len(module)
         return error.reason
     return "accepted"
 
