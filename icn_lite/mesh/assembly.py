@@ -68,7 +68,7 @@ class Assemblies:
 
     def feed(self, key: Hashable, peer: str, block: Block, payload: bytes, now_s: float) -> bytes | None:
         """Add a checked block; returns the body with its last one, None before."""
-        self._forget_old(now_s)
+        self.forget_old(now_s)
         if block.number == 0:
             self._bodies.pop(key, None)  # a new attempt replaces an unfinished one
             self._admit(peer)
@@ -97,7 +97,8 @@ class Assemblies:
         if sum(body.peer == peer for body in self._bodies.values()) >= self._limits.assemblies_per_peer:
             raise overload("too many bodies are arriving in blocks from this peer")
 
-    def _forget_old(self, now_s: float) -> None:
+    def forget_old(self, now_s: float) -> None:
+        """Let go what was not gone on with in time."""
         while self._bodies:
             key, body = next(iter(self._bodies.items()))
             if body.until_s > now_s:

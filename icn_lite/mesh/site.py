@@ -85,8 +85,9 @@ class Site:
         await asyncio.gather(*self._posts, return_exceptions=True)
 
     def forget_old(self, now_s: float) -> None:
-        """Let go what was kept for pieces that nobody came for."""
+        """Let go what was kept for pieces that nobody came for, and bodies that were not gone on with."""
         self._served.forget_old(now_s)
+        self._assemblies.forget_old(now_s)
 
     def _refuse(self, pipe: Pipe, request: Message, refusal: Refusal) -> None:
         self._handlers.on_refused(refusal.kind)
