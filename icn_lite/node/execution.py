@@ -1,4 +1,4 @@
-"""The executor's driver: bids, takes leases, brings blocks, runs shards, delivers receipts.
+"""The executor's driver: takes leases, brings blocks, runs shards, delivers receipts.
 
 As in `origination.py` every event of a lease is committed before its effects are performed. A run and its receipt
 are committed together, with the output; delivery goes on over restarts until the originator's signed acknowledgement
@@ -9,21 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, cast
 
-from icn_lite.market.match import Refusal
-from icn_lite.market.price import Prices
 from icn_lite.mesh import table as paths
 from icn_lite.model import document
-from icn_lite.model.bid import Bid
-from icn_lite.model.capability import NodeCapability
 from icn_lite.model.cid import Cid
 from icn_lite.model.document import Sealed
 from icn_lite.model.errors import (
-    BidError,
     DeviceRefuses,
     FailureReason,
     IcnLiteError,
@@ -31,11 +25,10 @@ from icn_lite.model.errors import (
     PeerError,
     PeerRefused,
     StoreError,
-    VerificationError,
 )
 from icn_lite.model.job import JobSpec, WasmRuntime
-from icn_lite.model.messages import AssignJobV1, JobAnnouncementV1, LeaseReturnV1
-from icn_lite.model.receipt import Health
+from icn_lite.model.messages import AssignJobV1, LeaseReturnV1
+from icn_lite.node.offers import MAX_OPEN_SHARDS, ExecutorPolicy, Offers
 from icn_lite.node.preparing import Preparations
 from icn_lite.node.receipting import RunRecord, RunSubject, store_run
 from icn_lite.node.shell import Shell
@@ -45,14 +38,10 @@ from icn_lite.sandbox.value import parse_value
 from icn_lite.store.db import Store
 from icn_lite.store.jobs import JobRecord, JobRole
 from icn_lite.wasm.limits import PAGE_BYTES
-from icn_lite.work import bidding
 from icn_lite.work import executor as ex
 from icn_lite.work.replay import decode_event, encode_event
 
 MACHINE: Final = "lease"
-BIDS: Final = "bid"
-MAX_OPEN_SHARDS: Final = 128  # over all leases; inputs of a MiB each stay within a phone's storage
-MAX_BIDS_KEPT: Final = 256  # bids that may still become leases
 FETCH_TRIES: Final = 4
 RETRY_MS: Final = 1_000  # doubled at every try
 LAST_RETRY_MS: Final = 60_000
@@ -87,28 +76,6 @@ class LeaseRun:
         return f"lease:{self.cid}"
 
 
-@dataclass(frozen=True, slots=True)
-class KeptBid:
-    """A bid that we made, with what it was made for."""
-
-    cid: Cid
-    bid: Bid
-    job: JobSpec
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutorPolicy:
-    """What the device allows, asked anew each time."""
-
-    capability: Callable[[], NodeCapability]
-    health: Callable[[], Health | None]
-    may_begin: Callable[[], str]  # why no new work may begin now; empty if it may
-    prices: Prices
-    workers: int
-    advert: Callable[[], Cid | None]
-    ran: Callable[[int, int], None]  # fuel and CPU milliseconds of a run that ended
-
-
 class Executions:
     """All work that this node does for others."""
 
@@ -117,17 +84,15 @@ class Executions:
         self._pool = pool
         self._preparations = preparations
         self._policy = policy
-        self._bids: OrderedDict[Cid, KeptBid] = OrderedDict()
+        self.offers = Offers(shell, policy, lambda: self.open_shards)
         self._queue: asyncio.Queue[tuple[LeaseRun, int]] = asyncio.Queue()
         self.leases: dict[Cid, LeaseRun] = {}
-        self.declined: OrderedDict[Cid, str] = OrderedDict()
 
     # -- life
 
     async def start(self) -> None:
         """Take every lease up where the journal stopped, and start the workers."""
-        for key in await self._shell.storage.run(lambda store: store.journal.keys(BIDS)):
-            await self._remember_bid(key)
+        await self.offers.start()
         for key in await self._shell.storage.run(lambda store: store.journal.keys(MACHINE)):
             run = await self._rebuild(Cid.parse(key))
             self.leases[run.cid] = run
@@ -155,47 +120,15 @@ class Executions:
 
     # -- what peers send
 
-    async def on_announcement(self, sealed: Sealed[JobAnnouncementV1]) -> None:
-        """Bid on an announced job, or note why not; the answer to the announcement doesn't wait for it."""
-        job_id = sealed.document.job.id
-        if job_id in self._bids:
-            self._shell.tasks.spawn(self._send_bid(self._bids[job_id]), "bid again")
-            return
-        bid = bidding.consider(sealed.document, self._view())
-        if isinstance(bid, Refusal):
-            self._decline(job_id, f"{bid.code.value} {bid.message}")
-            return
-        reason = self._policy.may_begin()
-        if reason:
-            self._decline(job_id, reason)
-            return
-        signed = document.seal(bid, self._shell.signer)
-        kept = KeptBid(signed.cid, bid, sealed.document.job)
-
-        def commit(store: Store) -> None:
-            job = document.encode(kept.job)
-            store.blocks.put(job_id, job)
-            store.blocks.pin(f"bid:{job_id}", [job_id])
-            store.journal.append(BIDS, str(job_id), signed.block)
-            store.jobs.upsert(JobRecord(job_id, JobRole.EXECUTOR, "bid", job_id))
-
-        await self._shell.storage.transact(commit)
-        await self._keep_bid(job_id, kept)
-        self._shell.tasks.spawn(self._send_bid(kept), f"bid to {bid.job_originator.short}")
-
     async def on_lease(self, sealed: Sealed[AssignJobV1]) -> None:
         """Take a lease that honours our bid; raises what forbids it. A known lease is taken already."""
         lease = sealed.document
         if sealed.cid in self.leases:
             return
-        kept = self._bids.get(lease.job_id)
-        if lease.executor != self._shell.did:
-            raise VerificationError(f"this lease is for {lease.executor}, not for this node")
-        if kept is None or kept.cid != lease.bid or kept.bid.job_originator != lease.originator:
-            raise BidError("unknown", f"no bid of ours on job {lease.job_id} is open", hint="announce the job again")
+        kept = self.offers.check_lease(lease)
         if await self._shell.storage.run(lambda store: store.blocks.has(sealed.cid)):
             return  # done with before
-        self._check_lease(lease, kept)
+        self._check_room(len(lease.shards))
         run = LeaseRun(ex.LeaseWork(lease), sealed.cid, kept.job, self._shell.clock.now_ms())
 
         def commit(store: Store) -> None:
@@ -208,16 +141,8 @@ class Executions:
         self.leases[run.cid] = run
         await self._perform(run, run.machine.start())
 
-    def _check_lease(self, lease: AssignJobV1, kept: KeptBid) -> None:
-        runtime = kept.job.runtime
-        if not isinstance(runtime, WasmRuntime) or lease.module != runtime.module:
-            raise VerificationError("the lease names another module than the job that we bid on")
-        if lease.max_fuel != kept.job.compute.max_fuel:
-            raise VerificationError("the lease names another fuel limit than the job that we bid on")
-        fault = bidding.check_lease_against_bid([grant.price for grant in lease.shards], kept.bid, kept.job)
-        if fault:
-            raise VerificationError(fault)
-        if self.open_shards + len(lease.shards) > MAX_OPEN_SHARDS:
+    def _check_room(self, shards: int) -> None:
+        if self.open_shards + shards > MAX_OPEN_SHARDS:
             raise DeviceRefuses(f"{self.open_shards} shards are under way, at most {MAX_OPEN_SHARDS} fit")
         reason = self._policy.may_begin()
         if reason:
@@ -414,53 +339,6 @@ class Executions:
             shell.did, lease.originator, lease.job_id, run.cid, effect.shards, shell.nonce(), effect.reason
         )
         await shell.send(lease.originator, paths.LEASE_RETURNS, document.seal(message, shell.signer).block)
-
-    # -- bids
-
-    def _view(self) -> bidding.BidderView:
-        return bidding.BidderView(
-            did=self._shell.did,
-            capability=self._policy.capability(),
-            prices=self._policy.prices,
-            nonce=self._shell.nonce(),
-            now_s=self._shell.clock.wall_s(),
-            open_shards=self.open_shards,
-            max_open_shards=MAX_OPEN_SHARDS,
-            attestation=self._policy.advert(),
-        )
-
-    def _decline(self, job: Cid, reason: str) -> None:
-        log.info("no bid on job %s: %s", job, reason)
-        self.declined[job] = reason
-        while len(self.declined) > MAX_BIDS_KEPT:
-            self.declined.popitem(last=False)
-
-    async def _send_bid(self, kept: KeptBid) -> None:
-        block = document.seal(kept.bid, self._shell.signer).block
-        try:
-            await self._shell.send(kept.bid.job_originator, paths.BIDS, block)
-        except PeerRefused as refused:
-            self._decline(kept.bid.job_id, f"the bid was refused: {refused.message}")
-
-    async def _keep_bid(self, job: Cid, kept: KeptBid) -> None:
-        self._bids[job] = kept
-        while len(self._bids) > MAX_BIDS_KEPT:
-            oldest, _ = self._bids.popitem(last=False)
-
-            def forget(store: Store, job: str = str(oldest)) -> None:
-                store.journal.drop(BIDS, job)
-                store.blocks.unpin(f"bid:{job}")
-
-            await self._shell.storage.transact(forget)
-
-    async def _remember_bid(self, key: str) -> None:
-        job_id = Cid.parse(key)
-        entries, data = await self._shell.storage.run(
-            lambda store: (store.journal.replay(BIDS, key), store.blocks.get(job_id))
-        )
-        if data is not None:
-            signed = document.unseal(Bid, entries[0])
-            self._bids[job_id] = KeptBid(signed.cid, signed.document, document.decode(JobSpec, data))
 
 
 def _failed(pool: Pool, subject: RunSubject, reason: FailureReason, error: IcnLiteError) -> RunOutcome:

@@ -57,7 +57,7 @@ class Handlers:
         """A job is announced."""
         await self._opened.wait()
         if self.executions is not None:
-            await self.executions.on_announcement(sealed)
+            await self.executions.offers.on_announcement(sealed)
 
     async def on_bid(self, sealed: Sealed[Bid], remote: Remote) -> None:
         """A bid on a job of ours."""

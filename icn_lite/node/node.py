@@ -34,9 +34,10 @@ from icn_lite.node.clock import Clock
 from icn_lite.node.commands import Commands
 from icn_lite.node.config import Config, Role
 from icn_lite.node.control import ControlServer, Json
-from icn_lite.node.execution import Executions, ExecutorPolicy
+from icn_lite.node.execution import Executions
 from icn_lite.node.handlers import Handlers
 from icn_lite.node.home import Home
+from icn_lite.node.offers import ExecutorPolicy
 from icn_lite.node.origination import Originations
 from icn_lite.node.peerbook import Candidate as Proposed
 from icn_lite.node.peerbook import PeerBook

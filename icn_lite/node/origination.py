@@ -16,7 +16,7 @@ from icn_lite.market.bids import Bidder, Tender, validate_bid
 from icn_lite.market.reputation import START_PPM, after
 from icn_lite.market.score import score_bid
 from icn_lite.market.select import Offer, select
-from icn_lite.market.settle import Transfer, account_of, grant
+from icn_lite.market.settle import account_of, grant
 from icn_lite.mesh import table as paths
 from icn_lite.model import cbor, document
 from icn_lite.model.bid import Bid
@@ -32,9 +32,10 @@ from icn_lite.model.errors import (
     StoreError,
     VerificationError,
 )
-from icn_lite.model.job import InputSpec, JobSpec, PlannedShard, ShardPlan, check_job
+from icn_lite.model.job import JobSpec, check_job
 from icn_lite.model.messages import JobAnnouncementV1, LeaseReturnV1, ReceiptAckV1
 from icn_lite.model.receipt import ExecutionReceipt
+from icn_lite.node.bookkeeping import apply_transfer, apply_transfers, check_chain, module_blocks, read_plan
 from icn_lite.node.shell import Shell
 from icn_lite.store.db import Store
 from icn_lite.store.jobs import JobRecord, JobRole
@@ -117,7 +118,7 @@ class Originations:
             store.blocks.pin(f"job:{job_id}", [*blocks, *module_blocks(job)])
             store.blocks.put(job_id, document.encode(job))
             store.journal.append(MACHINE, str(job_id), encode_event(opened, now_ms))
-            _apply_transfers(store, effects)
+            apply_transfers(store, effects)
             store.jobs.upsert(JobRecord(job_id, JobRole.ORIGINATOR, machine.phase.value, job_id))
 
         await self._shell.storage.transact(commit)
@@ -228,10 +229,10 @@ class Originations:
                     store.receipts.put_sealed(receipt)
                 store.journal.append(MACHINE, str(run.job_id), encode_event(event, now_ms))
                 if isinstance(event, ev.BidTaken):
-                    _transfer(store, grant(event.bid.bidder, self._welcome_mana, "welcome"))
+                    apply_transfer(store, grant(event.bid.bidder, self._welcome_mana, "welcome"))
                 if isinstance(event, ev.ReceiptTaken) and event.receipt.output:
                     store.blocks.pin(f"job:{run.job_id}", [event.receipt.output])
-                _apply_transfers(store, effects)
+                apply_transfers(store, effects)
                 store.jobs.upsert(_record(run))
 
             try:
@@ -394,45 +395,6 @@ class Originations:
         return run
 
 
-def read_plan(store: Store, spec: InputSpec) -> tuple[PlannedShard, ...]:
-    """The shards of a job's input; raises `JobError` when a block of it is not in the store."""
-    if spec.plan is not None:
-        data = store.blocks.get(spec.plan)
-        if data is None:
-            raise JobError(f"input.plan: block {spec.plan} is not in the store")
-        shards = document.decode(ShardPlan, data).shards
-        if len(shards) != spec.shards:
-            raise JobError(f"input.shards: {spec.shards} announced, the plan has {len(shards)}")
-    elif spec.data is not None:
-        shards = (PlannedShard(spec.data, spec.total_bytes, 1),)
-    else:
-        raise JobError("input: a job needs an input block or a plan", hint="name an input; an empty file is one")
-    for index, shard in enumerate(shards):
-        if not store.blocks.has(shard.input):
-            raise JobError(f"input of shard {index}: block {shard.input} is not in the store")
-    return shards
-
-
-def module_blocks(job: JobSpec) -> list[Cid]:
-    """The modules that a job names."""
-    own = getattr(job.runtime, "module", None)
-    return [cid for cid in (own, *(stage.wasm_cid for stage in job.code.stages)) if isinstance(cid, Cid)]
-
-
-def check_chain(store: Store, sealed: Sealed[ExecutionReceipt]) -> None:
-    """Refuse a receipt that contradicts the executor's chain as far as we know it."""
-    receipt = sealed.document
-    for row in store.receipts.around(receipt.executor, receipt.seq):
-        if row.seq == receipt.seq:
-            raise VerificationError(
-                f"fork: {receipt.executor} signed another receipt with seq {receipt.seq} before ({row.cid})"
-            )
-        if row.seq == receipt.seq - 1 and row.cid != receipt.prev:
-            raise VerificationError(f"prev of receipt {receipt.seq} is not the receipt {row.seq} that we hold")
-        if row.seq == receipt.seq + 1 and row.prev != sealed.cid:
-            raise VerificationError(f"receipt {row.seq} that we hold does not follow receipt {receipt.seq}")
-
-
 def encode_status(run: JobRun) -> bytes:
     """A job's state for those who ask: at most 1 KiB of DAG-CBOR."""
     machine = run.machine
@@ -452,13 +414,3 @@ def _record(run: JobRun) -> JobRecord:
     ended = run.machine.ended
     error = ended.sentence if ended is not None and ended.phase is ev.Phase.FAILED else ""
     return JobRecord(run.job_id, JobRole.ORIGINATOR, run.machine.phase.value, run.job_id, error)
-
-
-def _apply_transfers(store: Store, effects: list[ev.Effect]) -> None:
-    for effect in effects:
-        if isinstance(effect, ev.MoveMana):
-            _transfer(store, effect.transfer)
-
-
-def _transfer(store: Store, transfer: Transfer) -> None:
-    store.ledger.transfer(transfer.id, transfer.cause, transfer.entries)

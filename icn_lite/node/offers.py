@@ -1,0 +1,157 @@
+"""The executor's bids: which announced jobs it offers to run, kept until a lease may no longer come.
+
+A bid is committed before it is sent, so that a lease which names it is honoured after a restart too.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from icn_lite.market.match import Refusal
+from icn_lite.market.price import Prices
+from icn_lite.mesh import table as paths
+from icn_lite.model import document
+from icn_lite.model.bid import Bid
+from icn_lite.model.capability import NodeCapability
+from icn_lite.model.cid import Cid
+from icn_lite.model.document import Sealed
+from icn_lite.model.errors import BidError, PeerRefused, VerificationError
+from icn_lite.model.job import JobSpec, WasmRuntime
+from icn_lite.model.messages import AssignJobV1, JobAnnouncementV1
+from icn_lite.model.receipt import Health
+from icn_lite.node.shell import Shell
+from icn_lite.store.db import Store
+from icn_lite.store.jobs import JobRecord, JobRole
+from icn_lite.work import bidding
+
+BIDS: Final = "bid"
+MAX_BIDS_KEPT: Final = 256  # bids that may still become leases; each holds a job of about 1 kB
+MAX_OPEN_SHARDS: Final = 128  # over all leases; inputs of a MiB each stay within a phone's storage
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorPolicy:
+    """What the device allows, asked anew each time."""
+
+    capability: Callable[[], NodeCapability]
+    health: Callable[[], Health | None]
+    may_begin: Callable[[], str]  # why no new work may begin now; empty if it may
+    prices: Prices
+    workers: int
+    advert: Callable[[], Cid | None]
+    ran: Callable[[int, int], None]  # fuel and CPU milliseconds of a run that ended
+
+
+@dataclass(frozen=True, slots=True)
+class KeptBid:
+    """A bid that we made, with what it was made for."""
+
+    cid: Cid
+    bid: Bid
+    job: JobSpec
+    block: bytes
+
+
+class Offers:
+    """The bids of one executor."""
+
+    def __init__(self, shell: Shell, policy: ExecutorPolicy, open_shards: Callable[[], int]) -> None:
+        self._shell = shell
+        self._policy = policy
+        self._open_shards = open_shards
+        self._kept: OrderedDict[Cid, KeptBid] = OrderedDict()
+        self.declined: OrderedDict[Cid, str] = OrderedDict()
+
+    async def start(self) -> None:
+        """Know again what was offered before the last end."""
+        for key in await self._shell.storage.run(lambda store: store.journal.keys(BIDS)):
+            job_id = Cid.parse(key)
+
+            def read(store: Store, key: str = key, job_id: Cid = job_id) -> tuple[list[bytes], bytes | None]:
+                return store.journal.replay(BIDS, key), store.blocks.get(job_id)
+
+            entries, data = await self._shell.storage.run(read)
+            if data is not None:
+                signed = document.unseal(Bid, entries[0])
+                job = document.decode(JobSpec, data)
+                self._kept[job_id] = KeptBid(signed.cid, signed.document, job, signed.block)
+
+    async def on_announcement(self, sealed: Sealed[JobAnnouncementV1]) -> None:
+        """Bid on an announced job, or note why not; the answer to the announcement doesn't wait for it."""
+        job_id = sealed.document.job.id
+        kept = self._kept.get(job_id)
+        if kept is None:
+            reason = self._policy.may_begin()
+            bid = bidding.consider(sealed.document, self._view())
+            if isinstance(bid, Refusal):
+                reason = f"{bid.code.value} {bid.message}"
+            if reason or isinstance(bid, Refusal):
+                self._decline(job_id, reason)
+                return
+            signed = document.seal(bid, self._shell.signer)
+            kept = KeptBid(signed.cid, bid, sealed.document.job, signed.block)
+            await self._keep(job_id, kept)
+        self._shell.tasks.spawn(self._send(kept), f"bid to {kept.bid.job_originator.short}")
+
+    def check_lease(self, lease: AssignJobV1) -> KeptBid:
+        """The bid that a lease honours; raises `BidError` or `VerificationError` when there is none."""
+        kept = self._kept.get(lease.job_id)
+        if lease.executor != self._shell.did:
+            raise VerificationError(f"this lease is for {lease.executor}, not for this node")
+        if kept is None or kept.cid != lease.bid or kept.bid.job_originator != lease.originator:
+            raise BidError("unknown", f"no bid of ours on job {lease.job_id} is open", hint="announce the job again")
+        runtime = kept.job.runtime
+        if not isinstance(runtime, WasmRuntime) or lease.module != runtime.module:
+            raise VerificationError("the lease names another module than the job that we bid on")
+        if lease.max_fuel != kept.job.compute.max_fuel:
+            raise VerificationError("the lease names another fuel limit than the job that we bid on")
+        fault = bidding.check_lease_against_bid([grant.price for grant in lease.shards], kept.bid, kept.job)
+        if fault:
+            raise VerificationError(fault)
+        return kept
+
+    async def _keep(self, job_id: Cid, kept: KeptBid) -> None:
+        oldest = next(iter(self._kept)) if len(self._kept) >= MAX_BIDS_KEPT else None
+
+        def commit(store: Store) -> None:
+            store.blocks.put(job_id, document.encode(kept.job))
+            store.blocks.pin(f"bid:{job_id}", [job_id])
+            store.journal.append(BIDS, str(job_id), kept.block)
+            store.jobs.upsert(JobRecord(job_id, JobRole.EXECUTOR, "bid", job_id))
+            if oldest is not None:
+                store.journal.drop(BIDS, str(oldest))
+                store.blocks.unpin(f"bid:{oldest}")
+
+        await self._shell.storage.transact(commit)
+        self._kept[job_id] = kept
+        if oldest is not None:
+            self._kept.pop(oldest, None)
+
+    async def _send(self, kept: KeptBid) -> None:
+        try:
+            await self._shell.send(kept.bid.job_originator, paths.BIDS, kept.block)
+        except PeerRefused as refused:
+            self._decline(kept.bid.job_id, f"the bid was refused: {refused.message}")
+
+    def _decline(self, job: Cid, reason: str) -> None:
+        log.info("no bid on job %s: %s", job, reason)
+        self.declined[job] = reason
+        while len(self.declined) > MAX_BIDS_KEPT:
+            self.declined.popitem(last=False)
+
+    def _view(self) -> bidding.BidderView:
+        return bidding.BidderView(
+            did=self._shell.did,
+            capability=self._policy.capability(),
+            prices=self._policy.prices,
+            nonce=self._shell.nonce(),
+            now_s=self._shell.clock.wall_s(),
+            open_shards=self._open_shards(),
+            max_open_shards=MAX_OPEN_SHARDS,
+            attestation=self._policy.advert(),
+        )
