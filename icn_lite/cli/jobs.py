@@ -8,6 +8,7 @@ import click
 
 from icn_lite.cli.app import App, pass_app
 from icn_lite.cli.framework import command
+from icn_lite.cli.live import ask_node
 from icn_lite.cli.output import Json, flatten
 from icn_lite.cli.reader import reading
 from icn_lite.model.errors import StoreError
@@ -42,7 +43,10 @@ def jobs(app: App, role: str | None, status: str | None, limit: int) -> None:
 @click.argument("cid", metavar="CID")
 @pass_app
 def job(app: App, cid: str) -> None:
-    """Show a job: its status in each role, its document, and its receipts. A local run's job is shown as well."""
+    """Show a job: its status in each role, its document, and its receipts. A local run's job is shown as well.
+
+    While the node runs that submitted it, bids, shards, verdicts and payments are shown too (`node` in JSON).
+    """
     from icn_lite.model import document, schema
     from icn_lite.model.cid import Cid
     from icn_lite.model.job import JobSpec
@@ -55,6 +59,7 @@ def job(app: App, cid: str) -> None:
         receipts = store.receipts.list(job=wanted) if store else ()
     if not records and block is None and not receipts:
         raise StoreError(f"job {cid} is not here", hint="`icn-lite jobs` lists those that are")
+    live = ask_node(app.home, "job", job=cid)
     spec: Json = None
     if block is not None:
         spec = schema.to_value(document.decode(JobSpec, block), "json")  # type: ignore[assignment]  # JSON form
@@ -70,10 +75,13 @@ def job(app: App, cid: str) -> None:
             for r in receipts
         ]
         roles: dict[str, Json] = {r.role.value: {"status": r.status, "error": r.error or None} for r in records}
-        app.out.document({"job": cid, "roles": roles, "spec": spec, "receipts": told})
+        app.out.document({"job": cid, "roles": roles, "spec": spec, "receipts": told, "node": live})
         return
     roles_told = [(record.role.value, f"{record.status} {record.error}".rstrip()) for record in records]
     app.out.facts([("job", cid), *roles_told, *flatten(spec if spec is not None else {})])
+    if isinstance(live, dict):
+        told_live = {name: live.get(name) for name in ("message", "budget", "paid", "settled", "bids", "shards")}
+        app.out.facts(flatten({"node": told_live}))
     rows = [[str(r.cid), r.executor.short, str(r.shard), r.status, str(r.fuel_used)] for r in receipts]
     app.out.table(["Receipt", "Executor", "Shard>", "Status", "Fuel>"], rows)
 

@@ -28,6 +28,8 @@ def flatten(value: Json, prefix: str = "") -> list[tuple[str, str]]:
     """A nested document as dotted names and values, for people."""
     if isinstance(value, dict):
         return [pair for key, item in value.items() for pair in flatten(item, f"{prefix}.{key}" if prefix else key)]
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        return [pair for index, item in enumerate(value) for pair in flatten(item, f"{prefix}[{index}]")]
     if isinstance(value, list):
         return [(prefix, " ".join(str(item) for item in value))]
     return [(prefix, str(value))]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from icn_lite.cli.app import App, pass_app
 from icn_lite.cli.framework import command
+from icn_lite.cli.live import ask_node
 from icn_lite.cli.output import Json
 from icn_lite.cli.reader import reading
 
@@ -22,7 +23,10 @@ MAX_NOTE_BYTES: Final = 256
 @command("status", examples=("icn-lite status", "icn-lite status --json"))
 @pass_app
 def status(app: App) -> None:
-    """Show this node: identity, whether it runs, jobs, receipts, mana, blocks, peers, counters."""
+    """Show this node: identity, whether it runs, jobs, receipts, mana, blocks, peers, counters.
+
+    While it runs it adds what only it knows: addresses, profile, allowance and its reasons, leases (`node` in JSON).
+    """
     from icn_lite.node.keys import read_key_file
 
     home = app.existing_home()
@@ -38,12 +42,16 @@ def status(app: App) -> None:
     }
     with reading(app) as store:
         document.update(_stored(store, key.did) if store else dict.fromkeys(_STORED))
+    live = ask_node(home, "status") if holder else None
+    document["node"] = live
     if app.as_json:
         app.out.document(document)
         return
     running = f"yes, process {document['pid']} since {document['since']}" if holder else "no"
     facts = [("did", str(key.did)), ("home", str(home.path)), ("running", running)]
     facts += [(name, _shown(document[name])) for name in _STORED]
+    if isinstance(live, dict):
+        facts += [(name, _shown(value)) for name, value in live.items() if name not in document]
     app.out.facts(facts)
 
 
@@ -65,6 +73,8 @@ def _stored(store: Store, did: Did) -> dict[str, Json]:
 
 
 def _shown(value: Json) -> str:
+    if isinstance(value, list):
+        return ", ".join(_shown(item) for item in value) or "none"
     if isinstance(value, dict):
         return ", ".join(f"{name}: {_shown(item)}" for name, item in value.items()) or "none"
     return "none" if value is None else str(value)

@@ -98,7 +98,7 @@ def test_a_job_that_is_not_here(icn: Program) -> None:
 
 def test_peers(icn: Program, home: Path) -> None:
     icn("init")
-    assert icn("peers", "--json").json == {"peers": []}
+    assert icn("peers", "--json").json == {"running": False, "peers": []}
     did = KeySigner(bytes(range(32))).did
     with Store.open(home) as store:
         store.peers.remember(PeerRecord(did, ("coap://10.0.0.7:5683",), Found.MDNS))
