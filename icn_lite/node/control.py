@@ -11,8 +11,9 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -24,6 +25,7 @@ Command: TypeAlias = Callable[[Mapping[str, Json], bytes], Awaitable[Json]]
 MAX_LINE_BYTES: Final = 256 << 10  # a job document with its policy; a list of the newest jobs as an answer
 MAX_BODY_BYTES: Final = 64 << 20  # one block, as large as the store takes them
 MAX_CONNECTIONS: Final = 32
+MAX_ADDRESS_BYTES: Final = 103  # Linux has room for 107 and a NUL, the BSDs for 103
 READ_S: Final = 30.0  # for a request to arrive; its owner sits on the same machine
 ANSWER_S: Final = 3_600.0  # for a command that waits, such as `submit --wait`; it is asked again after that
 MAX_ANSWER_BYTES: Final = 16 << 20
@@ -42,7 +44,10 @@ class ControlServer:
     async def start(self) -> None:
         """Listen; a socket that a killed node left behind is replaced: the home's lock says that nobody uses it."""
         self._path.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(self._serve, self._path, limit=MAX_LINE_BYTES)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        with _address(self._path) as address:
+            listener.bind(address)
+            self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=MAX_LINE_BYTES)
         self._path.chmod(0o600)
 
     async def close(self) -> None:
@@ -93,6 +98,19 @@ class ControlServer:
                 raise UsageError(f"expected {size} bytes, found {len(error.partial)}") from error
 
 
+@contextlib.contextmanager
+def _address(path: Path) -> Iterator[str]:
+    """The socket's path, or a short way to it: unix(7) allows 108 bytes, and homes may lie deep."""
+    if len(os.fsencode(path)) <= MAX_ADDRESS_BYTES:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
 class RemoteError(IcnLiteError):
     """An error that the running node answered with."""
 
@@ -112,7 +130,8 @@ def ask(path: Path, request: Mapping[str, Json], body: bytes = b"", *, timeout_s
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout_s)
-            connection.connect(str(path))
+            with _address(path) as address:
+                connection.connect(address)
             connection.sendall(line)
             with contextlib.suppress(BrokenPipeError):  # it has answered already and wants no more, not even b""
                 connection.sendall(body)
