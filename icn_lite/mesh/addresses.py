@@ -40,6 +40,8 @@ class PeerAddress:
         odd = parts.path not in ("", "/") or parts.query or parts.fragment or parts.username is not None
         if parts.scheme not in ("coap", "coap+tcp") or not parts.hostname or odd or port == 0:
             raise PeerError(f"not a peer's URI: {uri[:80]!r}", hint=_URI_HINT)
+        if not _names_one_machine(parts.hostname):
+            raise PeerError(f"{uri[:80]!r} names no single machine", hint=_URI_HINT)
         return cls(parts.hostname, port or DEFAULT_PORT)
 
     @property
@@ -49,6 +51,15 @@ class PeerAddress:
 
     def __str__(self) -> str:
         return f"coap://{self.netloc}"
+
+
+def _names_one_machine(host: str) -> bool:
+    """Whether a host may be asked: strangers' documents shall not make this node shout into a network."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return True  # a name; what it resolves to is looked at before anything is sent
+    return not (address.is_multicast or address.is_unspecified or str(address) == "255.255.255.255")
 
 
 _URI_HINT: Final = "write coap://192.168.1.20:5683 or coap://[fe80::1]:5683"

@@ -8,7 +8,8 @@ reached) or a `PeerRefused` (reached, and said no, with its J-code).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Final
 
 from icn_lite.mesh import limits, table
@@ -19,7 +20,7 @@ from icn_lite.mesh.transfer import Fetcher, Wanted
 from icn_lite.mesh.watch import watch
 from icn_lite.model.cid import Cid
 from icn_lite.model.document import Sealed, unseal
-from icn_lite.model.errors import PeerError, PeerRefused
+from icn_lite.model.errors import DocumentError, PeerError, PeerRefused, SignatureError
 from icn_lite.model.messages import CapabilityAdvertisementV1, ReceiptAckV1
 
 DEADLINE_MS: Final = 10_000  # two retransmissions (RFC 7252 §4.2: 2–3 s, then twice that)
@@ -55,12 +56,14 @@ class Client:
         """Tell a peer what we offer and hear what it does."""
         own = await self._endpoint.handlers.own_capability()
         response = await self.post(uri, table.CAPABILITY, own, deadline_ms=deadline_ms)
-        return unseal(CapabilityAdvertisementV1, response.payload, max_bytes=limits.CAPABILITY_BYTES)
+        with _answered(uri, "an advertisement"):
+            return unseal(CapabilityAdvertisementV1, response.payload, max_bytes=limits.CAPABILITY_BYTES)
 
     async def post_receipt(self, uri: str, block: bytes, *, deadline_ms: int = DEADLINE_MS) -> Sealed[ReceiptAckV1]:
         """Deliver a signed receipt; returns the acknowledgement, which must name this very receipt."""
         response = await self.post(uri, table.RECEIPTS, block, deadline_ms=deadline_ms)
-        ack = unseal(ReceiptAckV1, response.payload, max_bytes=ACK_BYTES)
+        with _answered(uri, "an acknowledgement"):
+            ack = unseal(ReceiptAckV1, response.payload, max_bytes=ACK_BYTES)
         sent = Cid.of_dag_cbor(block)
         if ack.document.receipt != sent:
             raise PeerError(f"{uri} acknowledged receipt {ack.document.receipt}, sent was {sent}")
@@ -96,3 +99,12 @@ class Client:
 
     def _until_s(self, deadline_ms: int) -> float:
         return self._loop.time() + deadline_ms / 1000
+
+
+@contextlib.contextmanager
+def _answered(uri: str, what: str) -> Iterator[None]:
+    """A signed answer that can't be read, or isn't what was asked for, is the peer's fault."""
+    try:
+        yield
+    except (DocumentError, SignatureError) as error:
+        raise PeerError(f"{uri} answered with no such thing as {what}: {error.message}") from error

@@ -87,13 +87,15 @@ class Discovery:
     @property
     def available(self) -> bool:
         """Whether our own announcement was heard, so that others can hear it too."""
-        return self._heard_own.is_set()
+        return self._heard_own.is_set() and not self._refused
 
     @property
     def why(self) -> str:
         """A sentence for people about `available`."""
         if self.available:
             return "mDNS works here: our own announcement was heard"
+        if self._heard_own.is_set():
+            return f"mDNS works here, but {self._refused}"
         reason = self._refused or f"our own announcement was not heard within {START_MS} ms"
         return f"multicast is refused here: {reason}; using static peers"
 
@@ -163,7 +165,7 @@ class Discovery:
         try:
             await (await opened.async_register_service(info))
         except (ZeroconfError, OSError) as error:
-            self._refused = f"announcing failed: {error or type(error).__name__}"
+            self._refused = f"announcing failed: {str(error) or type(error).__name__}"
 
     def _changed(self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
         """A record came, changed or went (called by the browser, in the event loop)."""

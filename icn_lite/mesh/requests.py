@@ -82,7 +82,10 @@ class Requester:
 
     def message(self, peer: PeerAddress, transport: Transport, call: Call) -> Message:
         """The request without its body."""
-        message = Message(code=Code[call.method], uri=f"{_SCHEMES[transport]}://{peer.netloc}{call.path}")
+        try:
+            message = Message(code=Code[call.method], uri=f"{_SCHEMES[transport]}://{peer.netloc}{call.path}")
+        except (error.Error, ValueError) as fault:
+            raise PeerError(f"{peer} is no address that can be asked", hint="check the URI") from fault
         if call.body_format is not None:
             message.opt.content_format = call.body_format
         return message
@@ -118,6 +121,8 @@ class Requester:
         """
         async with _before(peer, until_s):
             await self.context.find_remote_and_interface(message)
+        if message.remote.is_multicast:
+            raise PeerError(f"{peer} names no single machine", hint="check the name")
 
     def _piece(self, message: Message) -> tuple[int, int]:
         """How many bytes of a body go into one message to a peer, and the exponent of that."""
@@ -187,7 +192,7 @@ async def _before(peer: PeerAddress, until_s: float) -> AsyncIterator[None]:
         raise PeerError(f"no answer from {peer} in time", hint=_HINT) from late
     except error.ResolutionError as fault:
         raise PeerError(f"{peer} has no address", hint="check the name, or write its address") from fault
-    except (error.Error, OSError) as fault:
+    except (error.Error, OSError, ValueError) as fault:  # ValueError: a host that no name can be
         cause = fault.__cause__
         why = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause or fault)
         raise PeerError(f"{peer} can't be reached: {why}", hint=_HINT) from fault

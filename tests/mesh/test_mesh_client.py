@@ -21,7 +21,7 @@ from icn_lite.mesh.client import Client
 from icn_lite.mesh.endpoint import Endpoint, EndpointConfig
 from icn_lite.mesh.limits import MeshLimits
 from icn_lite.model.cid import Cid
-from icn_lite.model.errors import PeerError, PeerRefused, SignatureError
+from icn_lite.model.errors import PeerError, PeerRefused
 
 JOB = samples.JOB_ID
 JOB_PATH = table.JOB.replace("{cid}", str(JOB))
@@ -92,6 +92,18 @@ async def test_a_name_without_an_address(client: Client) -> None:
     assert "name" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    "uri",
+    ["coap://a..b", "coap://" + "a" * 90, "coap://ü.invalid", "coap://[::1%nowhere]:5", "coap://[fe80::1]:5", "coap://%00",
+     "coap://a b", "coap://\x00", "coap://x\ny", "coap://.", "coap://[v1.x]", "coap://0.0.0.0:1", "coap://224.0.0.1:1",
+     "coap://255.255.255.255:1", "coap://[ff02::1]:1", "coap://:5", "coap://[]", "coap://h:+5", "coap://1:2:3"],
+)  # fmt: skip
+@pytest.mark.parametrize("size", [10, 2000])
+async def test_whatever_strangers_write_as_their_address(client: Client, uri: str, size: int) -> None:
+    with pytest.raises(PeerError):
+        await client.post(uri, table.BIDS, bytes(size), deadline_ms=500)
+
+
 @pytest.mark.parametrize("size", [0, 400, 512])
 async def test_a_large_body_goes_over_tcp(open_endpoint: Opener, client: Client, size: int) -> None:
     node = Node()
@@ -141,7 +153,7 @@ async def test_advertise_and_what_a_peer_may_not_answer(open_endpoint: Opener, c
         async def own_capability(self) -> bytes:
             return samples.bid().block
 
-    with pytest.raises(SignatureError, match="kind"):
+    with pytest.raises(PeerError, match="answered with no such thing as an advertisement"):
         await client.advertise((await open_endpoint(Confused())).addresses()[0])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -31,6 +32,36 @@ class Seen:
         config = DiscoveryConfig(signer.did, port, "127.0.0.1")
         return Discovery(config, self.candidates.put_nowait, self.withdrawn.put_nowait)
 
+    async def candidate(self, name: str) -> Candidate:
+        """The next candidate of that name."""
+        while True:
+            found = await self.candidates.get()
+            if found.name == name:
+                return found
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+async def test_a_name_that_is_taken_is_said() -> None:
+    port = free_port()
+    first, second = Seen().node(SIGNER, port), Seen().node(SIGNER, port)
+    try:
+        if not await started(first):
+            pytest.skip(first.why)
+        await started(second)
+        async with asyncio.timeout(WAIT_S):
+            assert second._announcing is not None
+            await second._announcing
+        assert not second.available
+        assert "NonUniqueName" in second.why
+    finally:
+        await second.close()
+        await first.close()
+
 
 async def started(node: Discovery) -> bool:
     """Start within its promise, and say whether multicast is available."""
@@ -41,7 +72,8 @@ async def started(node: Discovery) -> bool:
 
 async def test_two_nodes_find_each_other_and_notice_leaving() -> None:
     first_sees, second_sees = Seen(), Seen()
-    first, second = first_sees.node(SIGNER, 40_001), second_sees.node(OTHER, 40_002)
+    ports = free_port(), free_port()  # they stand in the names: other tests and nodes may be announced here too
+    first, second = first_sees.node(SIGNER, ports[0]), second_sees.node(OTHER, ports[1])
     try:
         if not await started(first):
             assert "multicast is refused here" in first.why
@@ -49,12 +81,13 @@ async def test_two_nodes_find_each_other_and_notice_leaving() -> None:
         assert "works here" in first.why
         assert await started(second)
         async with asyncio.timeout(WAIT_S):
-            found = await second_sees.candidates.get()
-            assert (found.did, found.uris, found.source) == (SIGNER.did, ("coap://127.0.0.1:40001",), "mdns")
-            found = await first_sees.candidates.get()
-            assert (found.did, found.uris) == (OTHER.did, ("coap://127.0.0.1:40002",))
+            found = await second_sees.candidate(first.name)
+            assert (found.did, found.uris, found.source) == (SIGNER.did, (f"coap://127.0.0.1:{ports[0]}",), "mdns")
+            found = await first_sees.candidate(second.name)
+            assert (found.did, found.uris) == (OTHER.did, (f"coap://127.0.0.1:{ports[1]}",))
             await second.close()
-            assert await first_sees.withdrawn.get() == found.name
+            while await first_sees.withdrawn.get() != second.name:
+                pass
     finally:
         await first.close()
         await second.close()
