@@ -12,11 +12,13 @@ import pytest
 import wasmtime
 from sandbox_kit import ENGINE_NAMES, request
 
+from icn_lite.model.errors import FailureReason
 from icn_lite.sandbox.engine import to_bits, to_python
 from icn_lite.sandbox.entry import type_words
 from icn_lite.sandbox.outcome import RunOutcome, RunRequest
 from icn_lite.sandbox.pool import Pool, PoolConfig, run_once
 from icn_lite.sandbox.value import BITS, VALUE_TYPES, Value
+from icn_lite.wasm.limits import DEFAULT_LIMITS
 from icn_lite.wasm.prepare import prepare
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "wasm"))
@@ -95,3 +97,12 @@ def test_floats_keep_their_bits_but_for_signalling_nans() -> None:
         for _ in range(2000):
             bits = rng.choice([rng.getrandbits(BITS[kind]), rng.choice(BITS_OF_INTEREST) % (1 << BITS[kind])])
             assert to_bits(kind, to_python(kind, bits)) in (bits, bits | quiet)
+
+
+def test_pages_that_the_device_can_not_give_fail_the_run() -> None:
+    """Not -1 to the guest: that answer would depend on the device. The child is made to believe in a small limit."""
+    text = """(module (memory 1) (func (export "run") (result i32) (memory.grow (i32.const 20000))))"""
+    prepared = prepare(bytes(wasmtime.wat2wasm(text)), replace(DEFAULT_LIMITS, memory_pages=30_000))
+    outcome = run_once(RunRequest(replace(prepared, memory_max_pages=10), max_pages=10, fuel_limit=10**6))
+    assert (outcome.status, outcome.failure) == ("failed", FailureReason.OUT_OF_MEMORY)
+    assert "pages" in outcome.detail
