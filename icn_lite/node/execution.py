@@ -45,6 +45,7 @@ MACHINE: Final = "lease"
 FETCH_TRIES: Final = 4
 RETRY_MS: Final = 1_000  # doubled at every try
 LAST_RETRY_MS: Final = 60_000
+STORE_RETRY_MS: Final = 10_000  # between two tries to write what a full disk refused
 MAX_MODULE_BYTES: Final = 4 << 20
 MAX_OUTPUT_BYTES: Final = 16 << 20
 WAIT_S: Final = 10.0  # a waiting worker looks again at least so often
@@ -87,6 +88,7 @@ class Executions:
         self.offers = Offers(shell, policy, lambda: self.open_shards)
         self._queue: asyncio.Queue[tuple[LeaseRun, int]] = asyncio.Queue()
         self.leases: dict[Cid, LeaseRun] = {}
+        self._taking = asyncio.Lock()  # of two copies of one lease that come at the same moment, one is taken
 
     # -- life
 
@@ -122,9 +124,12 @@ class Executions:
 
     async def on_lease(self, sealed: Sealed[AssignJobV1]) -> None:
         """Take a lease that honours our bid; raises what forbids it. A known lease is taken already."""
+        async with self._taking:
+            if sealed.cid not in self.leases:
+                await self._take(sealed)
+
+    async def _take(self, sealed: Sealed[AssignJobV1]) -> None:
         lease = sealed.document
-        if sealed.cid in self.leases:
-            return
         kept = self.offers.check_lease(lease)
         if await self._shell.storage.run(lambda store: store.blocks.has(sealed.cid)):
             return  # done with before
@@ -152,6 +157,8 @@ class Executions:
 
     async def _apply(self, run: LeaseRun, event: ex.Event) -> None:
         async with run.lock:
+            if not run.machine.changes(event):
+                return
             effects = run.machine.handle(event)
             await self._commit(run, lambda store: self._journal(store, run, event))
         await self._perform(run, effects)
@@ -213,8 +220,9 @@ class Executions:
                     await self._bring(run, cid, most)
                 await self._apply(run, ex.BlocksStored(effect.shard))
                 return
-            except PeerError as error:
-                reason = error.message
+            except (PeerError, StoreError) as error:
+                log.info("input of shard %d: %s", effect.shard, error)
+                reason = error.message if isinstance(error, PeerError) else error.kind  # our paths are our business
                 await asyncio.sleep((RETRY_MS << attempt) / 1000)
         await self._apply(run, ex.BlocksMissing(effect.shard, reason[:256]))
 
@@ -232,15 +240,23 @@ class Executions:
         """One worker: shards one after the other, while the governor allows."""
         while True:
             run, shard = await self._queue.get()
-            if run.machine.shards[shard].step is not ex.Step.READY:
+            if run.machine.shards[shard].step not in (ex.Step.READY, ex.Step.RUNNING):
                 continue  # given back while it waited
             while reason := self._policy.may_begin():
                 log.info("shard %d waits: %s", shard, reason)
                 await self._shell.changed.wait(WAIT_S)
             try:
                 await self._run_shard(run, shard)
+            except StoreError as error:
+                log.error("shard %d of job %s is run again later: %s", shard, run.machine.lease.job_id, error)
+                self._shell.tasks.spawn(self._again(run, shard), f"shard {shard} again")
             except IcnLiteError as error:
                 log.error("shard %d of job %s: %s", shard, run.machine.lease.job_id, error)
+
+    async def _again(self, run: LeaseRun, shard: int) -> None:
+        """The receipt found no room on the disk: no receipt, no run."""
+        await asyncio.sleep(STORE_RETRY_MS / 1000)
+        self._queue.put_nowait((run, shard))
 
     async def _run_shard(self, run: LeaseRun, shard: int) -> None:
         await self._apply(run, ex.RunStarted(shard))
@@ -300,6 +316,7 @@ class Executions:
                 context=RunContext(job_id=str(subject.job), shard=subject.shard, initial_input_cid=str(subject.input)),
                 seed=subject.input.encode(),
             )
+            self._policy.begins()
             return await self._pool.run(request)
         except ModuleError as error:
             return _failed(self._pool, subject, FailureReason.UNSUPPORTED_OPERATION, error)
@@ -308,30 +325,32 @@ class Executions:
 
     async def _deliver(self, run: LeaseRun, effect: ex.SendReceipt) -> None:
         """Send a receipt until it is acknowledged or refused for good; over restarts, this begins anew."""
-        originator = run.machine.lease.originator
         block = await self._shell.storage.run(lambda store: store.receipts.get(effect.receipt))
         if block is None:
             raise StoreError(f"receipt {effect.receipt} is not in the store")
         retry_ms = RETRY_MS
         while True:
             try:
-                ack = await self._shell.try_endpoints(
-                    originator, lambda uri: self._shell.courier.post_receipt(uri, block)
-                )
-                if ack.signer != originator:
-                    raise PeerError(f"the acknowledgement is signed by {ack.signer}, not by {originator}")
-            except PeerRefused as refused:
-                if refused.retry_after_s is None and not refused.response.startswith("5."):
-                    log.warning("receipt %s is refused: %s", effect.receipt, refused.message)
-                    await self._apply(run, ex.ReceiptRefused(effect.receipt, refused.message[:256]))
-                    return
-            except PeerError as error:
-                log.info("receipt %s waits: %s", effect.receipt, error.message)
-            else:
-                await self._apply(run, ex.ReceiptAcked(effect.receipt))
+                await self._apply(run, await self._hand_over(run, effect.receipt, block))
                 return
+            except (PeerError, StoreError) as error:
+                log.info("receipt %s waits: %s", effect.receipt, error.message)
             await asyncio.sleep(retry_ms / 1000)
             retry_ms = min(LAST_RETRY_MS, 2 * retry_ms)
+
+    async def _hand_over(self, run: LeaseRun, receipt: Cid, block: bytes) -> ex.ReceiptAcked | ex.ReceiptRefused:
+        """Send a receipt once; raises `PeerError` when neither an acknowledgement nor a final refusal came."""
+        originator = run.machine.lease.originator
+        try:
+            ack = await self._shell.try_endpoints(originator, lambda uri: self._shell.courier.post_receipt(uri, block))
+        except PeerRefused as refused:
+            if refused.retry_after_s is not None or refused.response.startswith("5."):
+                raise
+            log.warning("receipt %s is refused: %s", receipt, refused.message)
+            return ex.ReceiptRefused(receipt, refused.message[:256])
+        if ack.signer != originator:
+            raise PeerError(f"the acknowledgement is signed by {ack.signer}, not by {originator}")
+        return ex.ReceiptAcked(receipt)
 
     async def _send_back(self, run: LeaseRun, effect: ex.GiveBack) -> None:
         shell, lease = self._shell, run.machine.lease

@@ -5,6 +5,7 @@ A bid is committed before it is sent, so that a lease which names it is honoured
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
@@ -41,6 +42,7 @@ class ExecutorPolicy:
     capability: Callable[[], NodeCapability]
     health: Callable[[], Health | None]
     may_begin: Callable[[], str]  # why no new work may begin now; empty if it may
+    begins: Callable[[], None]  # a guest is about to run
     prices: Prices
     workers: int
     advert: Callable[[], Cid | None]
@@ -66,6 +68,7 @@ class Offers:
         self._open_shards = open_shards
         self._kept: OrderedDict[Cid, KeptBid] = OrderedDict()
         self.declined: OrderedDict[Cid, str] = OrderedDict()
+        self._bidding = asyncio.Lock()  # an announcement that is heard twice at the same moment gets one bid
 
     async def start(self) -> None:
         """Know again what was offered before the last end."""
@@ -83,6 +86,13 @@ class Offers:
 
     async def on_announcement(self, sealed: Sealed[JobAnnouncementV1]) -> None:
         """Bid on an announced job, or note why not; the answer to the announcement doesn't wait for it."""
+        async with self._bidding:
+            kept = await self._bid(sealed)
+        if kept is not None:
+            self._shell.tasks.spawn(self._send(kept), f"bid to {kept.bid.job_originator.short}")
+
+    async def _bid(self, sealed: Sealed[JobAnnouncementV1]) -> KeptBid | None:
+        """The bid that was made for this job before, or a new one, or None."""
         job_id = sealed.document.job.id
         kept = self._kept.get(job_id)
         if kept is None:
@@ -92,11 +102,11 @@ class Offers:
                 reason = f"{bid.code.value} {bid.message}"
             if reason or isinstance(bid, Refusal):
                 self._decline(job_id, reason)
-                return
+                return None
             signed = document.seal(bid, self._shell.signer)
             kept = KeptBid(signed.cid, bid, sealed.document.job, signed.block)
             await self._keep(job_id, kept)
-        self._shell.tasks.spawn(self._send(kept), f"bid to {kept.bid.job_originator.short}")
+        return kept
 
     def check_lease(self, lease: AssignJobV1) -> KeptBid:
         """The bid that a lease honours; raises `BidError` or `VerificationError` when there is none."""
@@ -113,6 +123,7 @@ class Offers:
         fault = bidding.check_lease_against_bid([grant.price for grant in lease.shards], kept.bid, kept.job)
         if fault:
             raise VerificationError(fault)
+        _check_shards(lease, kept.job)
         return kept
 
     async def _keep(self, job_id: Cid, kept: KeptBid) -> None:
@@ -155,3 +166,16 @@ class Offers:
             max_open_shards=MAX_OPEN_SHARDS,
             attestation=self._policy.advert(),
         )
+
+
+def _check_shards(lease: AssignJobV1, job: JobSpec) -> None:
+    """Refuse shards that the announced job doesn't have; which input belongs to which one only the plan says."""
+    if lease.stage != 0:
+        raise VerificationError(f"expected stage 0 of a job without a workflow, found {lease.stage}")
+    indices = [grant.index for grant in lease.shards]
+    if len(set(indices)) != len(indices):
+        raise VerificationError("the lease names a shard twice")
+    if max(indices) >= job.input.shards:
+        raise VerificationError(f"the lease names shard {max(indices)}, the job has {job.input.shards}")
+    if job.input.data is not None and lease.shards[0].input != job.input.data:
+        raise VerificationError(f"input of shard 0: expected {job.input.data}, found {lease.shards[0].input}")

@@ -49,6 +49,7 @@ MIN_LEASE_MS: Final = 30_000
 OFFER_TRIES: Final = 3
 OUTPUT_TRIES: Final = 5
 RETRY_MS: Final = 1_000  # doubled at every try
+STORE_RETRY_MS: Final = 10_000  # between two tries to write what a full disk refused
 MAX_OPEN_JOBS: Final = 64  # jobs of ours that run at once; more wait for their submitter to ask again
 MAX_ENDED_JOBS: Final = 256  # whose journals and outputs are kept; each takes some 10 kB and its outputs
 log = logging.getLogger(__name__)
@@ -179,7 +180,8 @@ class Originations:
             if known is not None and known.cid == sealed.cid:
                 return  # heard before: the answer was lost
             stake = validate_bid(bid, self._tender(run), bidder)
-        await self._apply(run, ev.BidTaken(bid, sealed.cid, stake), blocks=[(sealed.cid, sealed.block)])
+        if not await self._apply(run, ev.BidTaken(bid, sealed.cid, stake), blocks=[(sealed.cid, sealed.block)]):
+            raise BidError("duplicate", f"another bid of {bid.bidder} was taken at the same moment; one each")
 
     async def on_receipt(self, sealed: Sealed[ExecutionReceipt]) -> bytes:
         """Store a receipt that fits, and acknowledge it; raises `VerificationError` for one that doesn't."""
@@ -193,9 +195,16 @@ class Originations:
         run.machine.check_receipt(receipt, nonce)
         if not await self._shell.storage.run(lambda store: store.receipts.has(sealed.cid)):
             await self._shell.storage.run(lambda store: check_chain(store, sealed))
-            await self._apply(run, ev.ReceiptTaken(receipt, sealed.cid, nonce), receipt=sealed)
+            await self._take_receipt(run, ev.ReceiptTaken(receipt, sealed.cid, nonce), sealed)
         ack = ReceiptAckV1(self._shell.did, receipt.executor, receipt.job, sealed.cid)
         return document.seal(ack, self._shell.signer).block
+
+    async def _take_receipt(self, run: JobRun, event: ev.ReceiptTaken, sealed: Sealed[ExecutionReceipt]) -> None:
+        """Commit a receipt; of two that come at the same moment and exclude each other, one is refused."""
+        if await self._apply(run, event, receipt=sealed):
+            return
+        if not await self._shell.storage.run(lambda store: store.receipts.has(sealed.cid)):
+            raise VerificationError(f"another receipt for shard {event.receipt.shard} of this lease was taken before")
 
     async def on_lease_return(self, sealed: Sealed[LeaseReturnV1]) -> None:
         """Shards come back unrun."""
@@ -216,16 +225,22 @@ class Originations:
         *,
         blocks: list[tuple[Cid, bytes]] | None = None,
         receipt: Sealed[ExecutionReceipt] | None = None,
-    ) -> None:
-        """Advance a job by one event: commit, then perform."""
+    ) -> bool:
+        """Advance a job by one event: commit, then perform. Returns whether it changed anything; else nothing is kept.
+
+        What a receipt must not contradict is looked at again within the transaction: another job's may have come.
+        """
         async with run.lock:
             now_ms = self._shell.clock.now_ms()
+            if not run.machine.changes(event, now_ms):
+                return False
             effects = run.machine.handle(event, now_ms)
 
             def commit(store: Store) -> None:
                 for cid, data in blocks or ():
                     store.blocks.put(cid, data)
                 if receipt is not None:
+                    check_chain(store, receipt)
                     store.receipts.put_sealed(receipt)
                 store.journal.append(MACHINE, str(run.job_id), encode_event(event, now_ms))
                 if isinstance(event, ev.BidTaken):
@@ -243,6 +258,7 @@ class Originations:
             if isinstance(event, ev.ReceiptTaken):
                 run.receipts[(event.receipt.shard, event.receipt.executor)] = event.cid
         await self._perform(run, effects)
+        return True
 
     async def _restore(self, run: JobRun) -> None:
         """Make a machine again from what is on the disk."""
@@ -341,21 +357,31 @@ class Originations:
         await self._apply(run, ev.LeaseRefused(offer.nonce, reason[:256]))
 
     async def _fetch(self, run: JobRun, effect: ev.FetchOutput) -> None:
-        shell, most = self._shell, run.machine.terms.job.storage.max_output_bytes
-        for attempt in range(OUTPUT_TRIES):
-            if await shell.storage.run(lambda store: store.blocks.has(effect.output)):
-                await self._apply(run, ev.OutputStored(effect.output))
-                return
+        """Bring an output. That our own disk is full is not the executor's fault: then we try on until the job ends."""
+        failures = 0
+        while failures < OUTPUT_TRIES and run.machine.phase not in ev.ENDED:
             try:
-                async with shell.transfers:
-                    uris = shell.peers.endpoints(effect.executor)
-                    data = await shell.courier.fetch_block(uris, effect.output, most)
-                await self._apply(run, ev.OutputStored(effect.output), blocks=[(effect.output, data)])
+                await self._bring(run, effect)
                 return
+            except StoreError as error:
+                log.error("output %s waits: %s", effect.output, error)
+                await asyncio.sleep(STORE_RETRY_MS / 1000)
             except PeerError as error:
                 log.info("output %s from %s: %s", effect.output, effect.executor.short, error)
-                await asyncio.sleep((RETRY_MS << attempt) / 1000)
-        await self._apply(run, ev.OutputMissing(effect.output))
+                await asyncio.sleep((RETRY_MS << failures) / 1000)
+                failures += 1
+        await self._apply(run, ev.OutputMissing(effect.output, effect.executor))
+
+    async def _bring(self, run: JobRun, effect: ev.FetchOutput) -> None:
+        """An output into the store, unless it is there."""
+        shell, output = self._shell, effect.output
+        if await shell.storage.run(lambda store: store.blocks.has(output)):
+            await self._apply(run, ev.OutputStored(output))
+            return
+        most = run.machine.terms.job.storage.max_output_bytes
+        async with shell.transfers:
+            data = await shell.courier.fetch_block(shell.peers.endpoints(effect.executor), output, most)
+        await self._apply(run, ev.OutputStored(output), blocks=[(output, data)])
 
     # -- what the market asks
 
