@@ -129,6 +129,7 @@ class Run:
         if pointer + len(data) > len(self._engine.memory()):
             raise Trap("host_error")
         if data:
+            self._memory.begin()
             self._memory.write(pointer, data)
         return [("i32", pointer), ("i32", len(data))]
 
@@ -166,6 +167,7 @@ class Run:
             self._calls += 1
             if self._calls > limit:
                 raise Trap("host_error")
+            self._memory.begin()
             answer = function(*args)
             return answer if answers else None
 

@@ -20,7 +20,7 @@ from icn_lite.sandbox.prctl import POINTER_BYTES, SET_NO_NEW_PRIVS, SET_PDEATHSI
 
 PAGE_BYTES = 65536
 STACK_BYTES = 256 << 20  # wasm3 uses the native stack; reserved, not used, and it made the worst case trap cleanly
-SLACK_BYTES = 160 << 20  # code pages, frames, copies of input and output, what host calls leak
+SLACK_BYTES = 256 << 20  # the engine's code, and what host calls leak: 400 bytes each at the most, 100 MB in all
 TIMER_GRACE_MS = 500  # the node kills at the deadline; the timer is for the case that it can't
 CLOSE_UP_TO = 1 << 16  # descriptors above our own limit can't exist; bounded for systems that report "infinity"
 

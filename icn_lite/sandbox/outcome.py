@@ -42,7 +42,7 @@ DEFAULT_TIMEOUT_MS: Final = 30_000  # `icn-runtime.md`: 30 s
 DEFAULT_PAGES: Final = 160  # `icn-runtime.md`: 160 pages, 10 MiB
 DEFAULT_OUTPUT_BYTES: Final = 8 << 20
 DEFAULT_LOG_BYTES: Final = 64 << 10
-HOST_CALL_LIMIT: Final = 250_000  # the binding loses about 250 bytes at each: 60 MB at the most, gone with the child
+HOST_CALL_LIMIT: Final = 250_000  # the binding loses up to 400 bytes at each: 100 MB at the most, gone with the child
 
 
 @dataclass(frozen=True, slots=True)
