@@ -86,7 +86,11 @@ async def test_a_large_body_to_a_silent_peer_ends_in_time_too(client: Client) ->
             await client.post(uri, table.JOBS, samples.announcement(500).block, deadline_ms=300)
 
 
-async def test_a_name_without_an_address(client: Client) -> None:
+async def test_a_name_without_an_address(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
     with pytest.raises(PeerError, match="has no address") as caught:
         await client.ping_ms("coap://no-such-host.invalid", deadline_ms=8000)
     assert "name" in caught.value.hint
@@ -94,7 +98,7 @@ async def test_a_name_without_an_address(client: Client) -> None:
 
 @pytest.mark.parametrize(
     "uri",
-    ["coap://a..b", "coap://" + "a" * 90, "coap://ü.invalid", "coap://[::1%nowhere]:5", "coap://[fe80::1]:5", "coap://%00",
+    ["coap://a..b", "coap://" + "a" * 90, "coap://" + "ü" * 70, "coap://[::1%nowhere]:5", "coap://[fe80::1]:5", "coap://%00",
      "coap://a b", "coap://\x00", "coap://x\ny", "coap://.", "coap://[v1.x]", "coap://0.0.0.0:1", "coap://224.0.0.1:1",
      "coap://255.255.255.255:1", "coap://[ff02::1]:1", "coap://:5", "coap://[]", "coap://h:+5", "coap://1:2:3"],
 )  # fmt: skip
@@ -221,7 +225,7 @@ async def test_a_doorbell_rings_when_the_status_changes(open_endpoint: Opener, c
 
 
 async def test_the_watchdog_finds_a_peer_that_restarted(open_endpoint: Opener) -> None:
-    client = Client(await open_endpoint(limits=MeshLimits(watchdog_ms=200)))
+    client = Client(await open_endpoint(limits=MeshLimits(watchdog_ms=1000)))
     node = Node(statuses={JOB: b"\x01"})
     first = Endpoint(EndpointConfig("127.0.0.1", 0), node)
     await first.start()
@@ -239,7 +243,7 @@ async def test_the_watchdog_finds_a_peer_that_restarted(open_endpoint: Opener) -
 async def test_watching_ends_with_an_error_when_the_peer_is_lost_or_refuses(
     open_endpoint: Opener,
 ) -> None:
-    client = Client(await open_endpoint(limits=MeshLimits(watchdog_ms=200)))
+    client = Client(await open_endpoint(limits=MeshLimits(watchdog_ms=1000)))
     server = await open_endpoint(Node())
     async with asyncio.timeout(20):
         with pytest.raises(PeerRefused, match="no job"):

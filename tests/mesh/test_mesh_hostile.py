@@ -69,7 +69,7 @@ async def test_a_flood_is_turned_away_and_others_are_served(
     open_endpoint: Opener, open_raw: RawOpener, client: Client
 ) -> None:
     node = Node()
-    server = await open_endpoint(node, limits=MeshLimits(requests_per_s_peer=10, burst=20, recent_messages=50))
+    server = await open_endpoint(node, limits=MeshLimits(requests_per_s_peer=1, burst=20, recent_messages=50))
     raw = await open_raw(server.port)
     codes = []
     for _ in range(300):
@@ -180,7 +180,7 @@ async def test_connections_of_one_address_are_counted(open_endpoint: Opener, mon
 
 async def test_an_idle_connection_is_closed_and_a_busy_one_is_not(open_endpoint: Opener) -> None:
     node = Node()
-    server = await open_endpoint(node, limits=MeshLimits(idle_ms=100))
+    server = await open_endpoint(node, limits=MeshLimits(idle_ms=500))
     silent, dripping = await connect(server), await connect(server)
     dripping[1].write(ping(1)[:3])  # half a message is none
     assert await ended(silent)
@@ -210,7 +210,7 @@ async def test_who_asks_and_does_not_read_is_cut_off(open_endpoint: Opener) -> N
 
 async def test_requests_over_the_rate_on_tcp(open_endpoint: Opener) -> None:
     node = Node()
-    server = await open_endpoint(node, limits=MeshLimits(requests_per_s_peer=10, burst=20))
+    server = await open_endpoint(node, limits=MeshLimits(requests_per_s_peer=1, burst=20))
     reader, writer = await connect(server)
     writer.write(b"".join(ping(n) for n in range(100)))
     writer.write_eof()

@@ -179,7 +179,7 @@ async def test_pieces_that_do_not_fit_together_are_fetched_again_from_each(
 
 
 async def test_a_silent_provider_does_not_use_up_the_others_time(open_endpoint: Opener) -> None:
-    client = Client(await open_endpoint(limits=MeshLimits(piece_ms=150, connect_ms=150)))
+    client = Client(await open_endpoint(limits=MeshLimits(piece_ms=1000, connect_ms=1000)))
     data = some_bytes(3000)
     server = await open_endpoint(holding(data))
     transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
@@ -212,12 +212,12 @@ async def test_a_busy_provider_is_asked_again(
     assert caught.value.response == "5.03"
 
 
-@pytest.mark.parametrize("deadline_ms", [8000, 60])
+@pytest.mark.parametrize(("deadline_ms", "connect_ms"), [(8000, 100), (60, 1500)])
 async def test_a_tcp_port_that_says_nothing(
-    open_endpoint: Opener, caplog: pytest.LogCaptureFixture, deadline_ms: int
+    open_endpoint: Opener, caplog: pytest.LogCaptureFixture, deadline_ms: int, connect_ms: int
 ) -> None:
     """Something listens on TCP but speaks no CoAP: UDP is asked instead, if there is time left."""
-    client = Client(await open_endpoint(limits=MeshLimits(connect_ms=100)))
+    client = Client(await open_endpoint(limits=MeshLimits(connect_ms=connect_ms)))
     data = some_bytes(3000)
     server = await open_endpoint(holding(data))
     port = server.port
@@ -225,7 +225,7 @@ async def test_a_tcp_port_that_says_nothing(
     accepted: list[asyncio.StreamWriter] = []
     mute = await asyncio.start_server(lambda _, writer: accepted.append(writer), "127.0.0.1", port)
     try:
-        if deadline_ms < 100:
+        if deadline_ms < connect_ms:
             with pytest.raises(PeerError, match="in time"):
                 await client.fetch_block(server.addresses(), Cid.of_raw(data), 1 << 20, deadline_ms=deadline_ms)
             dialing = client._endpoint.context.request_interfaces[2].token_interface._dialing
