@@ -74,7 +74,7 @@ class Site:
             self._refuse(pipe, request, translated)
         except TimeoutError:
             self._refuse(pipe, request, overload(f"no answer within {self._limits.handler_ms} ms"))
-        except Exception as error:
+        except Exception as error:  # a fault of ours must neither kill the node nor be told to a peer
             LOG.error("a request ended in %s: %s", type(error).__name__, error, exc_info=error)
             self._refuse(pipe, request, Refusal("internal", "see this node's log"))
 
