@@ -7,6 +7,7 @@ stand still (SIGSTOP) for the rest. What the governor said last, and why, is wha
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import Final
@@ -33,6 +34,7 @@ class Care:
         self._pool = pool
         self._changed = changed
         self._state = GovernorState()
+        self._begun = asyncio.Event()
         self.readings = Readings()
         self.allowance = Allowance(Level.RUN, FULL_DUTY_PM)
 
@@ -47,26 +49,41 @@ class Care:
         if self.allowance.level is not before.level or self.allowance.duty_pm != before.duty_pm:
             self._changed()
 
+    def begin(self) -> None:
+        """A guest is about to run: look at the device at once."""
+        self._begun.set()
+
     async def watch(self) -> None:
-        """Look again and again; between two looks keep to the duty cycle."""
+        """Look again and again; while guests run, keep to the duty cycle between two looks, else rest."""
         while True:
             await self.look()
-            span_ms = BUSY_MS if self._pool.accepted else IDLE_MS
-            until_ms = clock_ms() + span_ms
-            while clock_ms() < until_ms:
-                await self._period(min(DUTY_PERIOD_MS, until_ms - clock_ms()))
-                if self._pool.accepted and span_ms == IDLE_MS:
-                    break  # work has begun: look at once
+            if self._pool.accepted:
+                await self._keep_duty()
+            else:
+                self._let(run=self.allowance.may_run)
+                await self._rest()
 
-    async def _period(self, span_ms: int) -> None:
+    async def _rest(self) -> None:
+        """Stand still until the next look is due or a guest is about to run."""
+        self._begun.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(IDLE_MS / 1000):
+                await self._begun.wait()
+
+    async def _keep_duty(self) -> None:
+        """Let guests run for their share of every period until the next look."""
         duty_pm = self.allowance.duty_pm if self.allowance.may_run else 0
-        run_ms = span_ms * duty_pm // FULL_DUTY_PM
-        if run_ms:
+        periods = BUSY_MS // DUTY_PERIOD_MS
+        if duty_pm in (0, FULL_DUTY_PM):
+            self._let(run=bool(duty_pm))
+            await asyncio.sleep(BUSY_MS / 1000)
+            return
+        run_s = DUTY_PERIOD_MS * duty_pm / FULL_DUTY_PM / 1000
+        for _ in range(periods):
             self._let(run=True)
-            await asyncio.sleep(run_ms / 1000)
-        if run_ms < span_ms:
+            await asyncio.sleep(run_s)
             self._let(run=False)
-            await asyncio.sleep((span_ms - run_ms) / 1000)
+            await asyncio.sleep(DUTY_PERIOD_MS / 1000 - run_s)
 
     def _let(self, *, run: bool) -> None:
         if run and self._pool.suspended:

@@ -49,6 +49,7 @@ class Handlers:
         now_ms = self._shell.clock.now_ms()
         new = self._shell.peers.heard(sealed, (), Found.MET, now_ms)
         self._shell.peers.propose(sealed.document.endpoints, Found.MET, now_ms)
+        self._shell.changed.ring()
         if new and self.originations is not None:
             await self.originations.peer_found(sealed.signer)
         return self._own_advert()

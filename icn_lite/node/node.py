@@ -50,7 +50,7 @@ from icn_lite.store.peers import Found, PeerRecord
 from icn_lite.wasm.limits import PAGE_BYTES
 
 BUSY_TICK_S: Final = 0.25  # how late a deadline may be noticed while jobs or leases are open
-IDLE_TICK_S: Final = 5.0  # without any, only greetings fall due
+IDLE_TICK_S: Final = 30.0  # without any, only greetings fall due, and they say when
 GREETINGS_AT_ONCE: Final = 8
 GREETING_MS: Final = 5_000
 MIN_BLOCK_BYTES: Final = 16 << 20  # what every node can hand on, however small its guests
@@ -139,6 +139,7 @@ class Node:
             capability=lambda: self.advert().document.capability,
             health=self.care.health,
             may_begin=self.care.why_not,
+            begins=self.care.begin,
             prices=prices,
             workers=self.pool.config.workers,
             advert=lambda: self.advert().cid,
@@ -180,12 +181,17 @@ class Node:
         for candidate in self.shell.peers.due(now_ms, GREETINGS_AT_ONCE):
             self.shell.tasks.spawn(self._greet(candidate), f"greeting {candidate.uri}")
         await self._store_refusals()
-        await self.shell.changed.wait(BUSY_TICK_S if self._busy() else IDLE_TICK_S)
+        await self.shell.changed.wait(self._until_next_s())
 
-    def _busy(self) -> bool:
+    def _until_next_s(self) -> float:
+        """How long nothing falls due, unless something happens."""
         working = self.executions is not None and bool(self.executions.leases)
-        greeting = any(not candidate.did and candidate.silent < 8 for candidate in self.shell.peers.candidates.values())
-        return working or greeting or (self.originations is not None and self.originations.busy)
+        if working or (self.originations is not None and self.originations.busy):
+            return BUSY_TICK_S
+        next_ms = self.shell.peers.next_ms()
+        if next_ms is None:
+            return IDLE_TICK_S
+        return min(IDLE_TICK_S, max(0, next_ms - self.clock.now_ms()) / 1000)
 
     async def _greet(self, candidate: Proposed) -> None:
         begun_ms = self.clock.now_ms()

@@ -73,6 +73,10 @@ class PeerBook:
             candidate.silent += 1
         return chosen
 
+    def next_ms(self) -> int | None:
+        """When the next greeting falls due, or None when nobody is to be greeted."""
+        return min((candidate.next_ms for candidate in self.candidates.values()), default=None)
+
     def greeted(self, uri: str, sealed: Sealed[CapabilityAdvertisementV1], now_ms: int, rtt_ms: int) -> bool:
         """A greeting was answered; returns whether this address is proven for the first time."""
         candidate = self.candidates.get(uri)
