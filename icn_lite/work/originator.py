@@ -255,7 +255,7 @@ class Originator:
         """The job is over: the receipt is only noted. Stakes have ended, but a lie still costs reputation."""
         receipt = event.receipt
         self._book.leases[event.lease].taken.setdefault(receipt.shard, receipt.seq)
-        if self._tally.differs(receipt.shard, receipt):
+        if self._tally.refuted(receipt.shard, receipt):
             return [ev.Judged(receipt.executor, ValidationOutcome.REJECTED)]
         return []
 
@@ -316,7 +316,7 @@ class Originator:
         verdict = self._tally.count(shard, finding)
         if self._book.pool[shard].settled:
             # It earns nothing any more, but a lie is still a lie.
-            return self._reject(finding.executor) if finding.vote != self.outcomes[shard].vote else []
+            return self._reject(finding.executor) if self._tally.refuted(shard, finding) else []
         findings = len(self.findings[shard])
         if verdict.judgement is Judgement.MORE:
             self._book.pool.want(shard, findings + 1)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from icn_lite.model.cid import Cid
 from icn_lite.model.did import Did
 from icn_lite.model.errors import FailureReason
 from icn_lite.model.receipt import ExecutionReceipt, ReceiptStatus
 from icn_lite.work.originator_events import FetchOutput
 from icn_lite.work.quorum import Finding, Verdict, Vote, judge, vote_of
+
+MIN_PROOF: Final = 2  # executors that found the same, before somebody who comes later with another result is a liar
 
 
 class Tally:
@@ -38,10 +42,13 @@ class Tally:
         self.findings[shard].setdefault(finding.executor, finding)
         return judge(tuple(self.findings[shard].values()), self._copies)
 
-    def differs(self, shard: int, receipt: ExecutionReceipt) -> bool:
-        """Whether a result is not the one that the verdict accepted; what has no verdict differs from nothing."""
+    def refuted(self, shard: int, receipt: ExecutionReceipt | Finding) -> bool:
+        """Whether a verdict proves a later result false: one voice against one, as with one copy, proves nothing."""
         outcome = self.outcomes.get(shard)
-        return outcome is not None and receipt.status is not ReceiptStatus.FAILED and vote_of(receipt) != outcome.vote
+        vote = receipt.vote if isinstance(receipt, Finding) else vote_of(receipt)
+        if outcome is None or vote == outcome.vote or vote[0] is ReceiptStatus.FAILED:
+            return False
+        return sum(finding.vote == outcome.vote for finding in self.findings[shard].values()) >= MIN_PROOF
 
     # -- outputs
 

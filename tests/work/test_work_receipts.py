@@ -202,6 +202,18 @@ def test_a_lie_after_the_verdict_is_still_a_lie() -> None:
             assert A not in {o.executor for o in offers_in(desk.tell(event, later))}
 
 
+def test_one_voice_against_one_proves_nothing() -> None:
+    """8: with one copy, a late honest executor lost its stake because a liar had been faster."""
+    desk, offers = desk_of(2, shards=2, copies=1)
+    slow = offers[0]
+    desk.tell(ev.LeaseTaken(slow.nonce))
+    shard = slow.shards[0].index
+    again = offers_in(desk.tell(ev.LeaseLapsed(slow.nonce), LEASE_MS)) + offers
+    liar = next(o for o in again if o.executor != slow.executor and any(g.index == shard for g in o.shards))
+    desk.deliver(liar, shard, LIE)
+    assert judged(desk.deliver(slow, shard), REJECTED) == []
+
+
 def test_a_receipt_for_a_job_that_is_over_is_noted_once() -> None:
     desk, offers = desk_of(2, shards=2)
     first, second = lease_of(offers, 1), lease_of(offers, 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from icn_lite.market.bids import stake_of
 from icn_lite.model.bid import AvailabilityWindow, Bid, CapabilityProof, ComputeScore
@@ -22,13 +22,17 @@ from icn_lite.model.job import (
 )
 from icn_lite.model.receipt import NO_SIGNATURE, Clock, ExecutionReceipt, ReceiptStatus
 from icn_lite.work import originator_events as ev
+from icn_lite.work.executor import LeaseWork, ShardWork
 from icn_lite.work.fit import FUEL_SCHEDULE, METER
+from icn_lite.work.leasing import ExecutorState, LeaseBook, LeaseState
 from icn_lite.work.originator import Originator
 from icn_lite.work.replay import decode_event, encode_event
+from icn_lite.work.shards import ShardPool, ShardState
+from icn_lite.work.tally import Tally
 
 MODULE = Cid.of_raw(b"module")
 FUEL_LIMIT = 1_000_000
-BIDDING_MS = 1_000
+BIDDING_MS = 5_000
 LEASE_MS = 10_000
 START_MS = 5_000
 
@@ -105,10 +109,11 @@ HONEST = Says()
 
 
 def receipt_of(
-    terms: ev.Terms, offer: ev.OfferLease, shard: int, says: Says = HONEST, *, seq: int = 0
+    terms: ev.Terms, offer: ev.OfferLease, shard: int, says: Says = HONEST, *, seq: int = 0, price: int | None = None
 ) -> ev.ReceiptTaken:
     """The receipt for a shard of a lease, as the machine is told of it."""
-    price = next(grant.price for grant in offer.shards if grant.index == shard)
+    if price is None:
+        price = next(grant.price for grant in offer.shards if grant.index == shard)
     failed, trapped = says.failure is not None, says.trap is not None
     completed = not failed and not trapped
     receipt = ExecutionReceipt(
@@ -214,3 +219,18 @@ class Desk:
 def offers_in(effects: list[ev.Effect]) -> list[ev.OfferLease]:
     """The leases among effects."""
     return [effect for effect in effects if isinstance(effect, ev.OfferLease)]
+
+
+def snapshot(item: object) -> object:
+    """Everything that an object holds, comparable."""
+    if isinstance(item, dict):
+        return [(snapshot(key), snapshot(value)) for key, value in item.items()]
+    if isinstance(item, (list, tuple)):
+        return [snapshot(entry) for entry in item]
+    if isinstance(item, (set, frozenset)):
+        return sorted(repr(entry) for entry in item)
+    if isinstance(item, (Originator, LeaseWork, LeaseBook, Tally, ShardPool)):
+        return snapshot(vars(item))
+    if isinstance(item, (LeaseState, ExecutorState, ShardState, ShardWork)):
+        return [snapshot(getattr(item, entry.name)) for entry in fields(item)]
+    return item
