@@ -74,6 +74,7 @@ class BodyState:
         self.limits = limits
         self.data = module.data
         self.table_budget = limits.br_table_entries_total
+        self.block_budget = limits.block_work
         self.function = 0
         self.end = 0
         # the state that rare instructions share with the loop

@@ -12,6 +12,9 @@ class Control(BodyState):
 
     def control(self, code: int, at: int, pos: int, cost: int) -> int:
         """Structured control, branches and calls; returns the next position."""
+        if len(self.stack) > self.limits.operands:
+            # here and not only at the body's end, so that no instruction ever works on a long stack
+            raise self.over(f"{len(self.stack)} operands at once, at most {self.limits.operands}", at)
         if code == op.END or code == op.ELSE:
             self.close(code, at, pos, cost)
         elif code in (op.BLOCK, op.LOOP, op.IF):

@@ -45,7 +45,8 @@ class Limits:
     # `br_table` compiles in quadratic time: 200,000 entries take half a second.
     br_table_entries: int = 5000
     br_table_entries_total: int = 100_000
-    # The engine's compiler scans all locals at every block: blocks × (locals + operands), in a function.
+    # The engine's compiler scans all locals at every block: blocks × (locals + operands), summed over the module;
+    # 20 million take it about a second.
     block_work: int = 20_000_000
     function_bytes: int = 512 * 1024
     name_bytes: int = 1024

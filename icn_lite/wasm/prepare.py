@@ -23,7 +23,7 @@ from icn_lite.wasm.leb import write_u32
 from icn_lite.wasm.limits import DEFAULT_LIMITS, Limits
 from icn_lite.wasm.module import Element, Global, Module, SizeRange
 from icn_lite.wasm.nan import NanPass
-from icn_lite.wasm.opcodes import I32, I64
+from icn_lite.wasm.opcodes import F32, F64, I32, I64
 from icn_lite.wasm.plan import BASE_BYTES, Plan, make_plan
 from icn_lite.wasm.rewrite import BodyWriter, Names, PlanLookup
 from icn_lite.wasm.shims import Shims
@@ -74,6 +74,7 @@ def prepare(module: bytes, limits: Limits = DEFAULT_LIMITS, host: HostTable = HO
     code = validate(decoded, limits)
     refuse_unsupported(decoded, code)
     plan = make_plan(decoded, code, rows)
+    refuse_mixed_up(decoded, code, plan)
     return _Builder(decoded, code, plan, rows, limits).build()
 
 
@@ -113,13 +114,41 @@ def refuse_unsupported(module: Module, code: list[FunctionCode]) -> None:
     for function in code:
         for event in function.events:
             if event.op == op.EVENT_MEMORY_INIT:
-                raise ModuleError(
-                    "unsupported",
-                    f"{module.describe(function.index)}: memory.init of a passive data segment",
-                    offset=event.at,
-                    function=function.index,
-                    hint="compile with -mno-bulk-memory, or link without --shared-memory",
+                raise _refused(
+                    module,
+                    function,
+                    event.at,
+                    "memory.init of a passive data segment",
+                    "compile with -mno-bulk-memory, or link without --shared-memory",
                 )
+            if event.type is not None and (_mixed_up(event.type.results) or _mixed_up(event.type.params)):
+                raise _refused(
+                    module,
+                    function,
+                    event.at,
+                    f"a block of type {event.type}{_MIXED_UP}",
+                    "compile with -mno-multivalue",
+                )
+
+
+def refuse_mixed_up(module: Module, code: list[FunctionCode], plan: Plan) -> None:
+    """Branches to the end of a function whose results the engine would mix up."""
+    for function in code:
+        if _mixed_up(function.type.results) and plan.functions[function.index].flow.leaves_by_branch:
+            message = f"a branch to the end of a function of type {function.type}{_MIXED_UP}"
+            raise _refused(module, function, function.start, message, "compile with -mno-multivalue")
+
+
+_MIXED_UP: Final = ": the engine mixes three or more values up when the last is a float"
+
+
+def _mixed_up(types: tuple[int, ...]) -> bool:
+    return len(types) > 2 and types[-1] in (F32, F64)
+
+
+def _refused(module: Module, function: FunctionCode, at: int, message: str, hint: str) -> ModuleError:
+    text = f"{module.describe(function.index)}: {message}"
+    return ModuleError("unsupported", text, offset=at, function=function.index, hint=hint)
 
 
 class _Builder:
@@ -180,7 +209,7 @@ class _Builder:
             block_types={},
         )
         for function in self.code:
-            if len(function.type.results) > 1 or function.type.results not in names.block_types:
+            if function.type.results not in names.block_types:
                 names.block_types[function.type.results] = shims.block_type(function.type.results)
         lookup = PlanLookup(self.plan.functions, self.plan.graph.type_nodes)
         for number, function in enumerate(self.code):
@@ -229,18 +258,16 @@ class _Builder:
     def export(self, shims: Shims, names: Names) -> tuple[Export, ...]:
         """Write the guest's exports and describe them."""
         public: list[Export] = []
-        entries: dict[int, tuple[int, int | None]] = {}
         for raw in self.module.exports:
             name, kind, index = raw.name, raw.kind, raw.index
             if kind != "func":
                 self.draft.exports.append((name, kind, index))
                 public.append(Export(name, kind))
                 continue
+            # a function of its own for every name: the engine knows no more than three names of one function
             func_type = self.module.type_of(index)
-            if index not in entries:
-                entry = self.entry(index, shims, names)
-                entries[index] = (entry, shims.bits(entry, func_type))
-            entry, bits = entries[index]
+            entry = self.entry(index, shims, names)
+            bits = shims.bits(entry, func_type)
             self.draft.exports.append((name, kind, entry))
             bits_name = None
             if bits is not None:

@@ -33,7 +33,7 @@ from icn_lite.wasm.encode import locals_of
 from icn_lite.wasm.flow import ENTRY
 from icn_lite.wasm.leb import write_signed, write_u32
 from icn_lite.wasm.nan import Edits
-from icn_lite.wasm.opcodes import I32, I64
+from icn_lite.wasm.opcodes import F32, F64, I32, I64
 from icn_lite.wasm.plan import FunctionPlan
 from icn_lite.wasm.types import FuncType
 
@@ -95,6 +95,9 @@ class BodyWriter:
         self.dead = False
         self.frames = 1
         self.inside: Copy | None = None
+        self.kinds = [FuncType((), function.type.results)]  # types of the open blocks
+        self.loops: set[int] = set()  # which of them are loops
+        self.temporaries: dict[tuple[int, int], bytes] = {}
         self.fuel_local = self.add_local(I64) if self.cached else b""
         self.depth_local = self.add_local(I32) if plan.counts_depth else b""
 
@@ -102,6 +105,33 @@ class BodyWriter:
         """A new local; returns its encoded index."""
         self.extra.append(value_type)
         return write_u32(len(self.function.locals) + len(self.extra) - 1)
+
+    # values
+
+    def carry(self, types: tuple[int, ...], condition: bool = False) -> None:
+        """Before a block gives three or more values with a float among them: take them out of the engine's registers.
+
+        It moves the values of registers and of slots in the wrong order otherwise; values that lie in locals it moves
+        right. A condition on top is kept there.
+        """
+        if len(types) < 3 or not any(t in (F32, F64) for t in types):
+            return
+        locals_ = [self.temporary(i, t) for i, t in enumerate((*types, I32) if condition else types)]
+        self.out.extend(b"\x21" + local for local in reversed(locals_))
+        self.out.extend(b"\x20" + local for local in locals_)
+
+    def temporary(self, position: int, value_type: int) -> bytes:
+        """A local for one carried value."""
+        found = self.temporaries.get((position, value_type))
+        if found is None:
+            found = self.temporaries[position, value_type] = self.add_local(value_type)
+        return found
+
+    def label(self, depth: int) -> tuple[int, ...]:
+        """What a branch carries, by its depth in the guest's code."""
+        index = len(self.kinds) - 1 - depth
+        kind = self.kinds[index]
+        return kind.params if index in self.loops else kind.results
 
     # fuel
 
@@ -195,6 +225,7 @@ class BodyWriter:
         self.walk(0, len(function.events) - 1)
         self.span(function.events[-1])
         if wrapped:
+            self.carry_results()
             self.join()
             self.out.append(END_BYTE)
         if not self.dead:
@@ -215,14 +246,37 @@ class BodyWriter:
                 i = self.unroll(i, copies) + 1
                 continue
             if code == op.END:
-                self.frames -= 1
+                self.close()
+            elif code == op.ELSE:
+                self.carry_results()
             elif code == op.BLOCK or code == op.LOOP or code == op.IF:
-                self.frames += 1
+                self.open(event)
             _WRITERS[code](self, event, i)
             self.settle(i)
             if code != op.LOOP:
                 self.charge_point(i)
             i += 1
+
+    def open(self, event: Event) -> None:
+        """Note a block."""
+        kind = event.type or FuncType((), ())
+        self.carry(kind.params, event.op == op.IF)
+        if event.op == op.LOOP:
+            self.loops.add(self.frames)
+        self.frames += 1
+        self.kinds.append(kind)
+
+    def close(self) -> None:
+        """Forget a block."""
+        self.carry_results()
+        self.frames -= 1
+        self.loops.discard(self.frames)
+        self.kinds.pop()
+
+    def carry_results(self) -> None:
+        """Before the end of an arm or a block that control reaches."""
+        if not self.dead:
+            self.carry(self.kinds[-1].results)
 
     def settle(self, i: int) -> None:
         """Look at the counter and count the frame, at the place that the plan gives."""
@@ -243,19 +297,22 @@ class BodyWriter:
             self.charge(cost * copies)
         self.join()
         self.out.append(b"\x02" + header + b"\x03" + header)
-        self.frames += 1
+        self.open(event)
         for number in range(copies):
             self.out.append(b"\x02\x40")
             self.inside = Copy(self.frames - 1, cost * (copies - 1 - number))
             self.walk(i + 1, end)
             self.span(self.function.events[end])
             if not self.dead:
+                self.carry_results()
                 self.refund()
                 self.out.append(b"\x0c\x02")
             self.out.append(END_BYTE)
             self.dead = False
         self.inside = None
-        self.frames -= 1
+        self.dead = True
+        self.close()
+        self.dead = False
         self.check(i)
         if cost:
             self.charge(cost * copies)
@@ -307,6 +364,7 @@ class BodyWriter:
             self.dead = True
             return
         self.join()
+        self.carry(self.label(event.arg), event.op != op.BR)
         if event.op == op.BR_TABLE:
             targets = [write_u32(depth) for depth in event.targets]
             self.out.append(b"\x0e" + write_u32(len(targets) - 1) + b"".join(targets))

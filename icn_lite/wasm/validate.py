@@ -50,7 +50,8 @@ class BodyValidator(Rare):
             raise self.malformed("unexpected end", self.end) from error
         if peak > self.limits.operands:
             raise self.over(f"{peak} operands at once, at most {self.limits.operands}", body.start)
-        if self.blocks * (len(local_types) + peak) > self.limits.block_work:
+        self.block_budget -= self.blocks * (len(local_types) + peak)
+        if self.block_budget < 0:
             raise self.over(f"{self.blocks} blocks over {len(local_types)} locals are too much to compile", body.start)
         return FunctionCode(
             self.function, func_type, local_types, self.events, peak, self.loop_peak, self.floats, pos, body.end
