@@ -1,0 +1,235 @@
+"""The vote, the pool of shards, leases within the budget, and whether to bid at all."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from work_samples import MODULE, SUBMITTER, Desk, Says, bid_taken, did_of, offers_in, receipt_of, terms_of
+
+from icn_lite.market.match import Refusal
+from icn_lite.market.price import Prices
+from icn_lite.model.bid import Bid
+from icn_lite.model.capability import AllowanceLevel, NodeCapability, NodeRole
+from icn_lite.model.cid import Cid
+from icn_lite.model.errors import JobErrorCode
+from icn_lite.model.job import Architecture, JobSpec, NetworkRequirements, NoInput, StageDefinition
+from icn_lite.model.messages import JobAnnouncementV1
+from icn_lite.work import originator_events as ev
+from icn_lite.work.bidding import BidderView, check_lease_against_bid, consider
+from icn_lite.work.leasing import MAX_STRIKES, affordable
+from icn_lite.work.quorum import MAX_EXTRA_COPIES, Finding, Judgement, judge
+from icn_lite.work.shards import ShardPool
+
+MANY = settings(max_examples=150, derandomize=True, deadline=None)
+TERMS = terms_of(1, 2)
+GRANT = ev.OfferLease(bytes(16), did_of(1), Cid.of_raw(b"bid"), ())
+VOTES = [
+    Finding.of(receipt_of(TERMS, GRANT, 0, Says(fuel=fuel), price=0).receipt, Cid.of_raw(b"r")).vote
+    for fuel in range(5)
+]
+
+
+def findings_of(votes: tuple[int, ...]) -> tuple[Finding, ...]:
+    return tuple(Finding(did_of(n), Cid.of_raw(b"%d" % n), VOTES[vote]) for n, vote in enumerate(votes, 1))
+
+
+@pytest.mark.parametrize("copies", [1, 2, 3, 4])
+def test_the_verdict_over_every_vote_in_every_order(copies: int) -> None:
+    for count in range(copies + MAX_EXTRA_COPIES + 1):
+        for votes in itertools.product(range(3), repeat=min(count, 6)):
+            verdict = judge(findings_of(votes), copies)
+            top = max(Counter(votes).values(), default=0)
+            majority = top >= copies and 2 * top > len(votes)
+            if len(votes) < copies:
+                assert verdict.judgement is Judgement.WAIT
+            elif majority:
+                assert verdict.judgement is Judgement.ACCEPTED
+                assert len(verdict.agreeing) == top
+                assert {*verdict.agreeing, *verdict.dissenting} == set(findings_of(votes))
+                assert not {f.vote for f in verdict.agreeing} & {f.vote for f in verdict.dissenting}
+            else:
+                spent = len(votes) >= copies + MAX_EXTRA_COPIES
+                assert verdict.judgement is (Judgement.DISPUTED if spent else Judgement.MORE)
+                assert not verdict.agreeing
+
+
+def test_every_part_of_a_vote_tells_results_apart() -> None:
+    says = (Says(), Says(output=b"x"), Says(fuel=1), Says(trap="unreachable"), Says(trap="out_of_fuel"))
+    votes = {Finding.of(receipt_of(TERMS, GRANT, 0, said, price=0).receipt, Cid.of_raw(b"r")).vote for said in says}
+    assert len(votes) == len(says)
+
+
+# -- the pool
+
+
+@MANY
+@given(st.data(), st.integers(1, 12), st.integers(1, 3))
+def test_nobody_gets_two_copies_of_a_shard(data: st.DataObject, count: int, copies: int) -> None:
+    pool = ShardPool(count, copies)
+    had: set[tuple[int, int]] = set()
+    held: set[tuple[int, int]] = set()
+    for _ in range(data.draw(st.integers(1, 30))):
+        number = data.draw(st.integers(1, 4))
+        executor = did_of(number)
+        if data.draw(st.booleans()) or not held:
+            for shard in pool.take(executor, data.draw(st.integers(1, 4)), lambda index: index % 5 != 4):
+                assert (number, shard) not in had
+                assert shard % 5 != 4
+                had.add((number, shard))
+                held.add((number, shard))
+        else:
+            number, shard = data.draw(st.sampled_from(sorted(held)))
+            held.discard((number, shard))
+            what = data.draw(st.sampled_from(("deliver", "drop", "retry", "withdraw", "settle", "want")))
+            if what == "deliver":
+                pool.deliver(did_of(number), shard)
+            elif what == "withdraw":
+                pool.deliver(did_of(number), shard)
+                pool.withdraw(did_of(number), shard)
+            elif what == "settle":
+                pool.settle(shard)
+            elif what == "want":
+                pool.want(shard, copies + 1)
+                held.add((number, shard))
+            else:
+                pool.release(did_of(number), [shard], may_retry=what == "retry")
+                if what == "retry":
+                    had.discard((number, shard))
+        states = [pool[index] for index in range(count)]
+        assert pool.remaining_copies == sum(state.open_copies for state in states)
+        assert pool.settled == sum(state.settled for state in states)
+
+
+def test_batches_follow_speed() -> None:
+    pool = ShardPool(100, 1)
+    rates = {did_of(1): 3_000, did_of(2): 1_000}
+    assert [pool.batch_size(did, rates, 1_000) for did in rates] == [37, 12]  # 3/4 and 1/4 of half of 100
+    assert pool.batch_size(did_of(1), rates, 8) == 8
+    assert ShardPool(1, 1).batch_size(did_of(2), rates, 8) == 1
+    assert pool.batch_size(did_of(1), {did_of(1): 0}, 1_000) == 50  # an unknown speed counts as the least
+
+
+# -- leases
+
+
+@MANY
+@given(st.lists(st.integers(0, 1_000), max_size=6), st.integers(1, 3), st.integers(0, 2_000))
+def test_the_dearest_go_until_any_copies_of_them_can_be_paid(prices: list[int], copies: int, budget: int) -> None:
+    terms = terms_of(1, 2)
+    bids = [bid_taken(terms, number, price=price) for number, price in enumerate(prices, 1)]
+    kept = affordable(bids, copies, budget)
+    assert [bid for bid in bids if bid in kept] == kept
+    if len(kept) >= copies:
+        assert sum(sorted((bid.bid.price for bid in kept), reverse=True)[:copies]) <= budget
+    for dropped in set(map(id, bids)) - set(map(id, kept)):
+        price = next(bid.bid.price for bid in bids if id(bid) == dropped)
+        assert price >= max((bid.bid.price for bid in kept), default=0)
+
+
+def test_a_shard_that_the_budget_does_not_reach_leaves_the_next_one_to_be_leased() -> None:
+    """10: one dear shard at the front kept every cheap one behind it from being leased."""
+    terms = terms_of(3, 1, budget=60, weights=(1, 8, 1))
+    desk = Desk(terms)
+    offers = desk.run(bid_taken(terms, 1, price=60), bid_taken(terms, 2, price=60))
+    shards = sorted((offer.shards[0].index, offer.executor) for offer in offers)
+    assert [index for index, _ in shards] == [0, 1, 2]
+    assert desk.machine._book.left == 0
+
+
+def test_refusals_are_answered_by_longer_pauses_and_then_by_none() -> None:
+    terms = terms_of(1, 1)
+    desk = Desk(terms)
+    offers = desk.run(bid_taken(terms, 1))
+    pauses = []
+    while offers:
+        desk.tell(ev.LeaseRefused(offers[-1].nonce, "too warm"))
+        state = desk.machine._book.executors[did_of(1)]
+        assert state.ask_after_ms is not None
+        pauses.append(state.ask_after_ms - desk.now_ms)
+        offers = offers_in(desk.tell(ev.PauseOver(did_of(1)), pauses[-1]))
+    assert pauses == [1_000, 2_000, 4_000, 8_000, 16_000]
+    assert len(pauses) == MAX_STRIKES
+
+
+def test_stakes_of_those_not_chosen_come_back_when_bidding_ends() -> None:
+    desk = Desk(terms_of(1, 1))
+    first, second = bid_taken(desk.terms, 1), bid_taken(desk.terms, 2)
+    desk.tell(first)
+    desk.tell(second)
+    desk.tell(ev.BiddingEnded((first.cid, first.cid, Cid.of_raw(b"unknown"))), 5_000)
+    assert desk.moved()[f"stake:{second.cid}"] == 0
+    assert desk.moved()[f"stake:{first.cid}"] == 20
+
+
+# -- bids
+
+CAPABILITY = NodeCapability(
+    profile="pi-4",
+    roles=(NodeRole.EXECUTE,),
+    architecture=Architecture.ARM64,
+    cpu_cores=4,
+    memory_mb=128,
+    max_pages=160,
+    workers=2,
+    fuel_per_s=2_000_000,
+)
+VIEW = BidderView(did_of(1), CAPABILITY, Prices(5, 10_000), bytes(16), 1_000, open_shards=28, max_open_shards=32)
+JOB = terms_of(4, 2, budget=1_000).job
+
+
+def announced(job: JobSpec, **changes: object) -> JobAnnouncementV1:
+    announcement = JobAnnouncementV1(job.submitter, job, 5_000, (), bytes(16))
+    return replace(announcement, **changes)  # type: ignore[arg-type]
+
+
+def test_a_bid_covers_the_fuel_limit_of_all_shards() -> None:
+    bid = consider(announced(JOB), VIEW)
+    assert isinstance(bid, Bid)
+    fuel = 4 * JOB.compute.max_fuel
+    assert bid.price == 5 + fuel * 10_000 // 10**9
+    assert bid.completion_ms == 2 * fuel * 1_000 // (2_000_000 * 2)
+    assert (bid.job_id, bid.job_originator, bid.bidder) == (JOB.id, SUBMITTER, VIEW.did)
+    assert bid.max_shards == 4
+    assert bid.valid_ms == 5_000 + 60_000
+
+
+STAGE = StageDefinition("s", MODULE, NoInput())
+REFUSED: dict[str, tuple[JobAnnouncementV1, BidderView]] = {
+    "originator": (announced(JOB, originator=did_of(7)), VIEW),
+    "own": (announced(JOB), replace(VIEW, did=SUBMITTER)),
+    "allowance": (announced(JOB), replace(VIEW, capability=replace(CAPABILITY, allowance=AllowanceLevel.DRAIN))),
+    "unsupported": (announced(replace(JOB, code=replace(JOB.code, stages=(STAGE,)))), VIEW),
+    "input": (announced(replace(JOB, input=replace(JOB.input, shards=0))), VIEW),
+    "arguments": (announced(replace(JOB, code=replace(JOB.code, args=("i32:1",) * 9))), VIEW),
+    "network": (announced(replace(JOB, network=NetworkRequirements(min_bandwidth_kbps=1))), VIEW),
+    "busy": (announced(JOB), replace(VIEW, open_shards=32)),
+    "price": (announced(JOB), replace(VIEW, prices=Prices(501, 0))),
+    "speed": (announced(JOB), replace(VIEW, capability=replace(CAPABILITY, fuel_per_s=0))),
+    "deadline": (announced(replace(JOB, deadline=JOB.created_at + 1)), VIEW),
+}
+
+
+@pytest.mark.parametrize("reason", REFUSED)
+def test_each_refusal_to_bid_has_its_reason(reason: str) -> None:
+    answer = consider(*REFUSED[reason])
+    assert isinstance(answer, Refusal)
+    assert answer.reason == reason
+    assert answer.message
+    codes = {"price": "J002", "deadline": "J010", "input": "J001", "arguments": "J001"}
+    assert answer.code is JobErrorCode(codes.get(reason, "J003"))
+
+
+def test_a_lease_is_held_against_its_bid() -> None:
+    bid = consider(announced(JOB), VIEW)
+    assert isinstance(bid, Bid)
+    assert bid.price == 45
+    assert check_lease_against_bid([11, 11, 11, 12], bid, JOB) == ""
+    assert check_lease_against_bid([11], bid, JOB) == ""
+    assert "pays 46 mana for a part" in check_lease_against_bid([46], bid, JOB)
+    assert "has 5 shards, the job 4" in check_lease_against_bid([9] * 5, bid, JOB)
+    assert "pays 4 mana for the whole job" in check_lease_against_bid([1] * 4, bid, JOB)
