@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,20 +15,35 @@ from icn_lite.model import cbor
 from icn_lite.model.cid import Cid
 from icn_lite.model.cose import KeySigner
 from icn_lite.model.receipt import ExecutionReceipt, read_receipt, sign_receipt
-from icn_lite.node.keys import load_key
+from icn_lite.node.home import Home
+from icn_lite.node.keys import create_key, load_key
+from icn_lite.node.runner import RunOrder, prepare_order, run_locally
 from icn_lite.store.db import Store
 
 if TYPE_CHECKING:
     from conftest import Program
 
 
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory, guests: Path) -> tuple[Path, list[str]]:
+    """A home in which three runs were made, and their receipts' CIDs."""
+    made = Home(tmp_path_factory.mktemp("ran") / "home")
+    made.create()
+    key = create_key(made.key, None)
+    cids: list[str] = []
+    for invoke, *words in (["add", "i32:2", "i32:40"], ["div", "i32:1", "i32:0"], ["half", "f64:3"]):
+        order = RunOrder((guests / "add.wasm").read_bytes(), invoke=invoke, words=tuple(words))
+        done = run_locally(order, prepare_order(order), made, key)
+        assert done.receipt is not None
+        cids.append(str(done.receipt.cid))
+    return made.path, cids
+
+
 @pytest.fixture
-def three(icn: Program, guests: Path) -> list[str]:
-    """Three runs; their receipts' CIDs."""
-    calls = (["add", "i32:2", "i32:40"], ["div", "i32:1", "i32:0"], ["half", "f64:3"])
-    made = [icn("run", guests / "add.wasm", "--invoke", *call, "--json") for call in calls]
-    assert [done.code for done in made] == [0, 4, 0], [done.out for done in made]
-    return [str(done.json["receipt"]) for done in made]
+def three(home: Path, ran: tuple[Path, list[str]]) -> list[str]:
+    """The home of this test as a copy of that one."""
+    shutil.copytree(ran[0], home, copy_function=shutil.copy2)
+    return ran[1]
 
 
 def block_of(home: Path, cid: str) -> bytes:
