@@ -56,10 +56,9 @@ ENGINES: dict[str, EngineSpec] = {
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a child ended: its wait status as `os.wait4` gives it."""
+    """How a child ended: its wait status as `os.waitpid` gives it."""
 
     status: int
-    max_rss_kib: int
 
     @property
     def signal(self) -> int | None:
@@ -177,7 +176,7 @@ class Zygote:
             answer = await self._exchange(zygote.REAP + child.pid.to_bytes(8, "big"))
         finally:
             child.forget()
-        return Ending(int.from_bytes(answer[:8], "big"), int.from_bytes(answer[8:16], "big"))
+        return Ending(int.from_bytes(answer[:8], "big"))
 
     def forget(self, child: ChildProcess) -> bool:
         """Have a killed child reaped whose ending nobody asks about; False when it must be asked for after all.

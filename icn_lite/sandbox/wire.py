@@ -183,7 +183,8 @@ def read_done(fields: list[cbor.Value], request: RunRequest, entry: Entry, timin
         raise ProtocolError("a figure past its limit")
     failure = None
     if status == "failed":
-        failure = FailureReason.OUT_OF_MEMORY if word == "out_of_memory" else FailureReason.CRASH_OR_PANIC
+        # What an engine refuses of a prepared module it refuses everywhere: another device is no better.
+        failure = FailureReason.OUT_OF_MEMORY if word == "out_of_memory" else FailureReason.UNSUPPORTED_OPERATION
     results = _results(bits, entry) if status == "completed" and exit_code is None else ()
     if entry.is_wasi and status == "completed" and exit_code is None:
         exit_code = 0

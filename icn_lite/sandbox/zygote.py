@@ -4,7 +4,7 @@ It speaks with the node over one SOCK_SEQPACKET socket, a question and an answer
 
     FORK + a descriptor    a child is forked that keeps only the descriptor       -> pid (negative: errno)
     AHEAD + a descriptor   the same, as a spare: it rehearses before it waits     -> pid (negative: errno)
-    REAP + pid             wait for that child, which the node has seen end       -> wait status, max RSS in KiB
+    REAP + pid             wait for that child, which the node has seen end       -> wait status
     FORGET + pid           the same, for a child whose run has its outcome        -> nothing
 
 It never sees a request: the child reads that itself from its descriptor, so nothing of a job stays here. It ends
@@ -85,6 +85,6 @@ def _serve(control: _socket.socket, jail: Jail, engine: type[Engine]) -> None:
             posix.close(fd)
             control.send(pid.to_bytes(8, "big", signed=True))
         elif message[:1] in (REAP, FORGET):
-            _, status, usage = posix.wait4(int.from_bytes(message[1:9], "big"), 0)
+            _, status = posix.waitpid(int.from_bytes(message[1:9], "big"), 0)
             if message[:1] == REAP:
-                control.send(status.to_bytes(8, "big") + usage.ru_maxrss.to_bytes(8, "big"))
+                control.send(status.to_bytes(8, "big"))

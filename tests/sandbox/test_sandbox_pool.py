@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import psutil
 import pytest
 from sandbox_kit import ANSWER, DEADLINE_S, SPIN, is_alive, is_dead, request, state, until
 
+import icn_lite
 from icn_lite.model.errors import FailureReason, IcnLiteError, NotSupported, UsageError
 from icn_lite.sandbox.forkserver import SandboxError
 from icn_lite.sandbox.host import HostAnswer, HostCall
 from icn_lite.sandbox.outcome import RunContext
 from icn_lite.sandbox.pool import Pool, PoolConfig
 
+ROOT = Path(icn_lite.__file__).resolve().parents[1]
+HERE = Path(__file__).resolve().parent
 LONG = {"fuel_limit": 2**60, "timeout_ms": 60_000}
 
 
@@ -194,6 +199,38 @@ async def test_after_close_no_process_is_left_and_nothing_runs() -> None:
     assert not any(map(is_alive, pids))
     with pytest.raises(SandboxError):
         await pool.run(request(ANSWER))
+
+
+NODE = """
+import asyncio, sys
+sys.path[:0] = [{root!r}, {here!r}]
+from sandbox_kit import SPIN, request, until
+from icn_lite.sandbox.pool import Pool
+
+async def main():
+    async with Pool() as pool:
+        task = asyncio.create_task(pool.run(request(SPIN, fuel_limit=2**60, timeout_ms=60_000)))
+        await until(lambda: pool.child_pids and pool.spare_pids, "a guest runs")
+        print(pool.zygote_pid, *pool.child_pids, *pool.spare_pids, flush=True)
+        await task
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+async def test_a_killed_node_takes_all_its_processes_along(number: signal.Signals) -> None:
+    script = NODE.format(root=str(ROOT), here=str(HERE))
+    node = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    assert node.stdout is not None
+    pids = [int(pid) for pid in (await asyncio.wait_for(node.stdout.readline(), DEADLINE_S)).split()]
+    assert len(pids) == 3
+    node.send_signal(number)
+    await asyncio.wait_for(node.wait(), DEADLINE_S)
+    for pid in pids:
+        await until(partial(is_dead, pid), f"process {pid} is gone")
 
 
 async def test_an_engine_that_is_not_there_is_said_at_once() -> None:
