@@ -16,6 +16,7 @@ from typing import Final
 from icn_lite.model.errors import ModuleError
 from icn_lite.wasm import opcodes as op
 from icn_lite.wasm.body import FunctionCode
+from icn_lite.wasm.counter import Names, PlanLookup
 from icn_lite.wasm.decode import decode
 from icn_lite.wasm.encode import Draft, encode
 from icn_lite.wasm.hostfuncs import HOST_FUNCTIONS, HostFunction, HostTable
@@ -25,7 +26,7 @@ from icn_lite.wasm.module import Element, Global, Module, SizeRange
 from icn_lite.wasm.nan import NanPass
 from icn_lite.wasm.opcodes import F32, F64, I32, I64
 from icn_lite.wasm.plan import BASE_BYTES, Plan, make_plan
-from icn_lite.wasm.rewrite import BodyWriter, Names, PlanLookup
+from icn_lite.wasm.rewrite import BodyWriter
 from icn_lite.wasm.shims import Shims
 from icn_lite.wasm.types import Export, Import
 from icn_lite.wasm.validate import validate

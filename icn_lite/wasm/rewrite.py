@@ -1,10 +1,5 @@
 """One body written anew: charges, checks, depth, and the repairs that single instructions need.
 
-The counter of fuel lives in a global. A function without a loop that repeats charges it there directly; one with
-such a loop keeps it in a local, which is loaded on entry, stored before whatever may look at the global (calls,
-returns, `unreachable`) and loaded again after calls that may have changed it. `fresh` means that the local holds the
-counter, `synced` that the global does; where ways join, the local does and the global may not.
-
 Plain spans of bytes are copied; a charge stands where `flow` put its point.
 
 An innermost loop whose body is small and calls nothing is written several times over (`unroll`), since a back edge
@@ -24,192 +19,22 @@ stopped.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from icn_lite.wasm import opcodes as op
-from icn_lite.wasm.body import Event, FunctionCode
+from icn_lite.wasm.body import Event
+from icn_lite.wasm.counter import END_BYTE, Copy, CounterWriter, subtract
 from icn_lite.wasm.encode import locals_of
 from icn_lite.wasm.flow import ENTRY
-from icn_lite.wasm.leb import write_signed, write_u32
-from icn_lite.wasm.nan import Edits
-from icn_lite.wasm.opcodes import F32, F64, I32, I64
-from icn_lite.wasm.plan import FunctionPlan
+from icn_lite.wasm.leb import write_u32
 from icn_lite.wasm.types import FuncType
 
 # Frames that the copies of a loop add between its body and what lies outside.
 COPY_FRAMES: Final = 2
-END_BYTE: Final = b"\x0b"
 
 
-@dataclass(slots=True)
-class Names:
-    """Indices in the prepared module that bodies refer to."""
-
-    data: bytes
-    types: list[FuncType]
-    fuel: bytes  # global index, encoded
-    depth: bytes
-    trap: bytes
-    out_of_fuel: bytes  # function indices, encoded: they set the flag and trap
-    exhausted: bytes
-    wrappers: dict[int, int]  # import -> the function that charges for it
-    helpers: dict[int, bytes]  # event opcode -> the function that does it with its checks
-    block_types: dict[tuple[int, ...], bytes]  # results -> block type, for results that need an index
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """Where the writer is inside an unrolled loop."""
-
-    loop: int  # frame index of the loop in the guest's code
-    refund: int  # fuel of the copies that an exit from here skips
-
-
-def below(pending: int) -> bytes:
-    """`i64.const; i64.lt_s; if`: whether the counter is below zero, even with what was charged ahead."""
-    return b"\x42" + write_signed(-pending) + b"\x53\x04\x40"
-
-
-def subtract(amount: int) -> bytes:
-    """`i64.const amount; i64.sub`."""
-    return b"\x42" + write_signed(amount) + b"\x7d"
-
-
-class BodyWriter:
+class BodyWriter(CounterWriter):
     """Writes one function."""
-
-    def __init__(
-        self, function: FunctionCode, plan: FunctionPlan, names: Names, lookup: PlanLookup, edits: Edits | None
-    ) -> None:
-        self.function = function
-        self.plan = plan
-        self.names = names
-        self.lookup = lookup
-        self.edits = edits
-        self.places = edits.places() if edits else []
-        self.out: list[bytes] = []
-        self.cached = plan.cached
-        self.extra: list[int] = []
-        self.fresh = self.synced = True
-        self.dead = False
-        self.frames = 1
-        self.inside: Copy | None = None
-        self.kinds = [FuncType((), function.type.results)]  # types of the open blocks
-        self.loops: set[int] = set()  # which of them are loops
-        self.temporaries: dict[tuple[int, int], bytes] = {}
-        self.fuel_local = self.add_local(I64) if self.cached else b""
-        self.depth_local = self.add_local(I32) if plan.counts_depth else b""
-
-    def add_local(self, value_type: int) -> bytes:
-        """A new local; returns its encoded index."""
-        self.extra.append(value_type)
-        return write_u32(len(self.function.locals) + len(self.extra) - 1)
-
-    # values
-
-    def carry(self, types: tuple[int, ...], condition: bool = False) -> None:
-        """Before a block gives three or more values with a float among them: take them out of the engine's registers.
-
-        It moves the values of registers and of slots in the wrong order otherwise; values that lie in locals it moves
-        right. A condition on top is kept there.
-        """
-        if len(types) < 3 or not any(t in (F32, F64) for t in types):
-            return
-        locals_ = [self.temporary(i, t) for i, t in enumerate((*types, I32) if condition else types)]
-        self.out.extend(b"\x21" + local for local in reversed(locals_))
-        self.out.extend(b"\x20" + local for local in locals_)
-
-    def temporary(self, position: int, value_type: int) -> bytes:
-        """A local for one carried value."""
-        found = self.temporaries.get((position, value_type))
-        if found is None:
-            found = self.temporaries[position, value_type] = self.add_local(value_type)
-        return found
-
-    def label(self, depth: int) -> tuple[int, ...]:
-        """What a branch carries, by its depth in the guest's code."""
-        index = len(self.kinds) - 1 - depth
-        kind = self.kinds[index]
-        return kind.params if index in self.loops else kind.results
-
-    # fuel
-
-    def charge(self, amount: int) -> None:
-        """Take fuel at this place."""
-        if self.cached:
-            self.refresh()
-            local = self.fuel_local
-            self.out.append(b"\x20" + local + subtract(amount) + b"\x21" + local)
-            self.synced = False
-        else:
-            fuel = self.names.fuel
-            self.out.append(b"\x23" + fuel + subtract(amount) + b"\x24" + fuel)
-
-    def charge_point(self, i: int) -> None:
-        """Charge what a point covers, and the first rounds of loops that it leads to."""
-        flow = self.plan.flow
-        amount = flow.charges.get(i, 0) + flow.ahead.get(i, 0)
-        if amount:
-            self.charge(amount)
-
-    def check(self, i: int) -> None:
-        """Trap when the counter is below zero."""
-        pending = self.plan.flow.pending[i] if i >= 0 else 0
-        names = self.names
-        if self.cached:
-            self.refresh()
-            local = self.fuel_local
-            self.out.append(
-                b"\x20" + local + below(pending) + b"\x20" + local + b"\x24" + names.fuel + b"\x10" + names.out_of_fuel
-                + END_BYTE
-            )  # fmt: skip
-        else:
-            self.out.append(b"\x23" + names.fuel + below(pending) + b"\x10" + names.out_of_fuel + END_BYTE)
-
-    def store(self) -> None:
-        """Bring the global up to date; when the local is not fresh, the global is."""
-        if self.cached and self.fresh and not self.synced:
-            self.out.append(b"\x20" + self.fuel_local + b"\x24" + self.names.fuel)
-            self.synced = True
-
-    def refresh(self) -> None:
-        """Bring the local up to date."""
-        if self.cached and not self.fresh:
-            self.out.append(b"\x23" + self.names.fuel + b"\x21" + self.fuel_local)
-            self.fresh = self.synced = True
-
-    def changed(self) -> None:
-        """After a call that may have changed the global."""
-        self.fresh, self.synced = not self.cached, True
-
-    def join(self) -> None:
-        """At a place where ways join: the local holds the counter, the global may not."""
-        if self.dead:
-            self.fresh, self.dead = True, False
-        self.refresh()
-        self.synced = False
-
-    # depth
-
-    def enter_depth(self) -> None:
-        """Count this frame down, or only note what is left."""
-        names, local = self.names, self.depth_local
-        self.out.append(b"\x23" + names.depth)
-        if self.plan.recursive:
-            self.out.append(
-                b"\x41" + write_signed(self.plan.depth_bytes) + b"\x6b\x22" + local + b"\x41\x00\x48\x04\x40\x10"
-                + names.exhausted + END_BYTE
-            )  # fmt: skip
-        else:
-            self.out.append(b"\x21" + local)
-
-    def pass_depth(self, counts_depth: bool) -> None:
-        """Tell the callee what is left."""
-        if counts_depth:
-            self.out.append(b"\x20" + self.depth_local + b"\x24" + self.names.depth)
-
-    # the body
 
     def write(self) -> bytes:
         """The whole body: locals, then code."""
@@ -432,18 +257,6 @@ class BodyWriter:
     def on_nothing(self, event: Event, i: int) -> None:
         """An instruction whose effect can't be seen here (`data.drop` of a segment that is active)."""
         del event, i
-
-
-class PlanLookup:
-    """Plans of callees, direct and indirect."""
-
-    def __init__(self, functions: dict[int, FunctionPlan], type_nodes: dict[FuncType, int]) -> None:
-        self.functions = functions
-        self.type_nodes = type_nodes
-
-    def indirect(self, wanted: FuncType) -> FunctionPlan:
-        """The plan that stands for all table entries of a type."""
-        return self.functions[self.type_nodes[wanted]]
 
 
 _WRITERS: Final = {
