@@ -73,13 +73,14 @@ async def _until_told(work: Coroutine[object, object, None], *, until_eof: bool)
 
     def stop() -> None:
         nonlocal told
-        told = True
-        task.cancel()
+        if not told:  # a second cancellation would fall into the middle of putting everything away
+            told = True
+            task.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
     if until_eof:
-        loop.add_reader(sys.stdin.fileno(), _stop_at_eof, stop)
+        loop.add_reader(sys.stdin.fileno(), _stop_at_eof, loop, stop)
     try:
         await task
     except asyncio.CancelledError:
@@ -90,8 +91,9 @@ async def _until_told(work: Coroutine[object, object, None], *, until_eof: bool)
             loop.remove_reader(sys.stdin.fileno())
 
 
-def _stop_at_eof(stop: Callable[[], None]) -> None:
+def _stop_at_eof(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
     if not os.read(sys.stdin.fileno(), 4096):
+        loop.remove_reader(sys.stdin.fileno())  # an end stays readable for good
         stop()
 
 

@@ -50,6 +50,7 @@ class DemoOptions:
     folder: Path
     tamper: bool = False
     max_files: int | None = None
+    mdns: bool = True  # without it the nodes are told of each other, and no node of others takes part
 
 
 @dataclass(slots=True)
@@ -126,9 +127,10 @@ def run_demo(options: DemoOptions, say: Say, progress: Progress) -> DemoResult:
     groups = plan(files, TARGET_BYTES)
     with fleet(options.folder) as nodes:
         say(f"starting three nodes under {options.folder}")
-        coordinator = nodes.start("coordinator", "submit", COORDINATOR_PROFILE, ("--initial-mana", str(MANA)))
+        mdns = "--mdns" if options.mdns else "--no-mdns"
+        coordinator = nodes.start("coordinator", "submit", COORDINATOR_PROFILE, (mdns, "--initial-mana", str(MANA)))
         for number, profile in enumerate(EXECUTOR_PROFILES, start=1):
-            nodes.start(f"executor-{number}", "execute", profile)
+            nodes.start(f"executor-{number}", "execute", profile, (mdns,))
         nodes.wait_ready()
         result.nodes = [
             {"did": node.did, "role": node.role, "profile": node.profile, "name": node.name} for node in nodes.nodes
