@@ -14,7 +14,7 @@ from icn_lite.wasm import opcodes as op
 from icn_lite.wasm.body import Event, FunctionCode
 
 # Bytes of a loop's body, and how often it is written: short ones gain most, and the module may not grow much.
-UNROLL: Final = ((80, 8), (250, 4), (600, 2))
+UNROLL: Final = ((80, 8), (220, 4), (450, 2))
 # Exits are looked at with every block around them: this bounds that product in a single loop.
 UNROLLED_EXITS: Final = 64
 UNROLLED_NESTING: Final = 32
