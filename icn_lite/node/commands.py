@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, cast
 
 from icn_lite.market.settle import account_of
@@ -14,10 +15,11 @@ from icn_lite.model.job import JobSpec, WasmRuntime
 from icn_lite.node import views
 from icn_lite.node.control import Command, Json
 from icn_lite.node.origination import JobRun, Originations
-from icn_lite.sandbox.value import parse_value
+from icn_lite.node.runner import arguments_of
 from icn_lite.store.db import Store
 from icn_lite.store.peers import Found
 from icn_lite.work import originator_events as ev
+from icn_lite.work.fit import typed_args
 
 if TYPE_CHECKING:
     from icn_lite.node.node import Node
@@ -84,9 +86,7 @@ class Commands:
             raise JobError("job: expected a map of fields")
         job = self._job_spec(dict(fields))
         if isinstance(job.runtime, WasmRuntime):
-            for text in job.code.args:
-                parse_value(text)
-            await self._check_module(job.runtime)
+            job = await self._check_call(job, job.runtime)
         return str(await self._originations().submit(job))
 
     def _job_spec(self, fields: dict[str, Json]) -> JobSpec:
@@ -109,12 +109,20 @@ class Commands:
         except DocumentError as error:
             raise JobError(error.reason, hint="see `icn-lite submit --help` for the keys of a job") from error
 
-    async def _check_module(self, runtime: WasmRuntime) -> None:
-        """Prepare the module here first: a job that nobody can run is refused before it is announced."""
+    async def _check_call(self, job: JobSpec, runtime: WasmRuntime) -> JobSpec:
+        """Prepare the module here first: a job that nobody can run is refused before it is announced.
+
+        Typed arguments are written in their one form, because receipts repeat them.
+        """
         code = await self._node.shell.storage.run(lambda store: store.blocks.get(runtime.module))
         if code is None:
             raise JobError(f"runtime.module: block {runtime.module} is not in the store")
-        await self._node.preparations.get(runtime.module, code, runtime.memory_pages)
+        prepared = await self._node.preparations.get(runtime.module, code, runtime.memory_pages)
+        values, words = arguments_of(prepared, runtime.function, job.code.args)
+        checked = replace(job, code=replace(job.code, args=words or tuple(str(value) for value in values)))
+        if words and typed_args(checked):
+            raise JobError("code.args: the words of a program can't all look like typed values (i32:7)")
+        return checked
 
     async def job(self, request: Mapping[str, Json], body: bytes) -> Json:
         """All about one job of ours."""

@@ -31,14 +31,15 @@ from icn_lite.model.messages import AssignJobV1, LeaseReturnV1
 from icn_lite.node.offers import MAX_OPEN_SHARDS, ExecutorPolicy, Offers
 from icn_lite.node.preparing import Preparations
 from icn_lite.node.receipting import RunRecord, RunSubject, store_run
+from icn_lite.node.runner import RunOrder, arguments_of, request_for
 from icn_lite.node.shell import Shell
 from icn_lite.sandbox.outcome import RunContext, RunOutcome, RunRequest
 from icn_lite.sandbox.pool import Pool
-from icn_lite.sandbox.value import parse_value
 from icn_lite.store.db import Store
 from icn_lite.store.jobs import JobRecord, JobRole
 from icn_lite.wasm.limits import PAGE_BYTES
 from icn_lite.work import executor as ex
+from icn_lite.work.fit import typed_args
 from icn_lite.work.replay import decode_event, encode_event
 
 MACHINE: Final = "lease"
@@ -103,9 +104,11 @@ class Executions:
             self._shell.tasks.spawn(self._work(), f"worker {number}")
 
     async def tick(self) -> None:
-        """Let leases lapse whose duration is over."""
+        """Let leases lapse whose duration is over, and go which a full disk kept."""
         now_ms = self._shell.clock.now_ms()
         for run in tuple(self.leases.values()):
+            if not run.machine.open:
+                await self._finish(run)
             if run.machine.unstarted and now_ms >= run.opened_ms + run.machine.lease.duration_ms:
                 await self._apply(run, ex.Lapsed())
 
@@ -204,9 +207,13 @@ class Executions:
         self._shell.changed.ring()
 
     async def _finish(self, run: LeaseRun) -> None:
+        job_id = run.machine.lease.job_id
+
         def commit(store: Store) -> None:
             store.journal.drop(MACHINE, str(run.cid))
             store.blocks.unpin(run.holder)
+            if all(other.machine.lease.job_id != job_id for other in self.leases.values() if other is not run):
+                store.jobs.upsert(JobRecord(job_id, JobRole.EXECUTOR, "delivered", job_id))
 
         await self._shell.storage.transact(commit)
         self.leases.pop(run.cid, None)
@@ -290,7 +297,7 @@ class Executions:
             stage=lease.stage,
             lease=run.cid,
             entry=cast(WasmRuntime, job.runtime).function,
-            args=job.code.args,
+            args=typed_args(job),
             price=grant.price,
         )
 
@@ -302,26 +309,35 @@ class Executions:
         try:
             if module is None or data is None:
                 raise StoreError("a block of the lease left the store")
-            runtime = cast(WasmRuntime, run.job.runtime)
-            prepared = await self._preparations.get(subject.module, module, runtime.memory_pages)
-            request = RunRequest(
-                prepared=prepared,
-                invoke=subject.entry,
-                args=tuple(parse_value(text) for text in subject.args),
-                input=data,
-                fuel_limit=subject.fuel_limit,
-                timeout_ms=max(1, run.job.compute.timeout_ms),
-                max_pages=runtime.memory_pages,
-                output_limit=min(run.job.storage.max_output_bytes, MAX_OUTPUT_BYTES),
-                context=RunContext(job_id=str(subject.job), shard=subject.shard, initial_input_cid=str(subject.input)),
-                seed=subject.input.encode(),
-            )
-            self._policy.begins()
-            return await self._pool.run(request)
+            return await self._pool.run(await self._request(run, subject, module, data))
         except ModuleError as error:
             return _failed(self._pool, subject, FailureReason.UNSUPPORTED_OPERATION, error)
         except IcnLiteError as error:
             return _failed(self._pool, subject, FailureReason.CRASH_OR_PANIC, error)
+
+    async def _request(self, run: LeaseRun, subject: RunSubject, module: bytes, data: bytes) -> RunRequest:
+        """The sandbox's request; what a guest can notice of it is the job's alone, so that others can repeat it."""
+        job, runtime = run.job, cast(WasmRuntime, run.job.runtime)
+        prepared = await self._preparations.get(subject.module, module, runtime.memory_pages)
+        order = RunOrder(
+            module=module,
+            input=data,
+            invoke=subject.entry,
+            fuel_limit=subject.fuel_limit,
+            pages=runtime.memory_pages,
+            timeout_ms=max(1, job.compute.timeout_ms),
+            output_limit=min(job.storage.max_output_bytes, MAX_OUTPUT_BYTES),
+        )
+        values, words = arguments_of(prepared, subject.entry, job.code.args)
+        context = RunContext(
+            job_id=str(subject.job),
+            shard=subject.shard,
+            initial_input_cid=str(subject.input),
+            stage_index=subject.stage,
+            stage_input_cid=str(subject.input),
+            arguments=words,
+        )
+        return request_for(order, prepared, values, context)
 
     async def _deliver(self, run: LeaseRun, effect: ex.SendReceipt) -> None:
         """Send a receipt until it is acknowledged or refused for good; over restarts, this begins anew."""

@@ -30,6 +30,7 @@ class Tasks:
         task = asyncio.get_running_loop().create_task(self._guard(work, name), name=name)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+        task.add_done_callback(lambda _: work.close())  # a task cancelled before its first step never began it
 
     async def close(self) -> None:
         """Cancel what still runs and wait for it."""

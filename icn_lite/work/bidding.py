@@ -18,6 +18,7 @@ from icn_lite.model.did import Did
 from icn_lite.model.errors import DocumentError, JobErrorCode
 from icn_lite.model.job import JobSpec, NetworkRequirements
 from icn_lite.model.messages import JobAnnouncementV1
+from icn_lite.work.fit import typed_args
 
 BID_MARGIN_MS: Final = 60_000  # how long a bid holds beyond the bidding window
 PER_FUEL_MARGIN: Final = 2  # shards are planned at twice the measured time: transfer, heat, other work
@@ -53,7 +54,7 @@ def consider(announcement: JobAnnouncementV1, view: BidderView) -> Bid | Refusal
         return _no("unsupported", "interactive jobs and workflows are not run by this version")
     if job.input.shards == 0:
         return Refusal(JobErrorCode.INVALID_JOB_SPEC, "input", "the job has no shards")
-    if len(job.code.args) > MAX_CALL_ARGS or any(len(arg) > MAX_ARG_CHARS for arg in job.code.args):
+    if len(typed_args(job)) > MAX_CALL_ARGS or any(len(arg) > MAX_ARG_CHARS for arg in typed_args(job)):
         message = f"a receipt holds {MAX_CALL_ARGS} arguments of {MAX_ARG_CHARS} characters at most"
         return Refusal(JobErrorCode.INVALID_JOB_SPEC, "arguments", message)
     if job.network != NetworkRequirements():

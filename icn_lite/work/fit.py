@@ -20,6 +20,8 @@ FUEL_SCHEDULE: Final = "icn-fuel-1"  # what `wasm/prepare.py` counts by; a test 
 METER: Final = "icn-meter/1"  # what `wasm/prepare.py` makes; a test compares both
 STAGE: Final = 0  # of a job without a workflow
 
+VALUE_TYPES: Final = ("i32", "i64", "f32", "f64")
+
 
 def lease_document(offer: OfferLease, terms: Terms, job_id: Cid, issued_at_s: int) -> AssignJobV1:
     """The document to sign for an offer: a function of the offer alone, so that it is never granted twice."""
@@ -59,7 +61,13 @@ def check_fit(receipt: ExecutionReceipt, grant: ShardGrant, job: JobSpec, job_id
     _same("price", grant.price, receipt.price)
     if receipt.call is None:
         _same("entry", runtime.function, receipt.entry)
-        _same("arguments", job.code.args, receipt.args)
+        _same("arguments", typed_args(job), receipt.args)
+
+
+def typed_args(job: JobSpec) -> tuple[str, ...]:
+    """The arguments that a receipt states: typed values of a function; the words of a program stand in the job only."""
+    typed = all(word.partition(":")[0] in VALUE_TYPES for word in job.code.args)
+    return job.code.args if typed else ()
 
 
 def _same(what: str, expected: object, found: object) -> None:
