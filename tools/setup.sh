@@ -266,12 +266,19 @@ install_requirements() { # ENVIRONMENT FOLDER: FOLDER/requirements.txt in the ve
     # Nothing to fetch (only a setting changed, or the network is away): then no compiler is needed either.
     if pip_install "$1" "$2" --no-index --quiet 2>/dev/null; then return 0; fi
     python="$venv/bin/python"
-    missing=$(compiler_packages)
+    missing=''
+    if is_small || ! has_wasm3 "$1"; then missing=$(compiler_packages); fi
     if is_small; then missing="$missing $(missing_libraries)"; fi
     # shellcheck disable=SC2086
-    [ -z "${missing# }" ] || require_packages 'compiling pywasm3 (it has no ready-made build)' $missing
-    say "installing Python packages (pywasm3 is compiled: up to a minute, several on a small board)"
+    [ -z "${missing# }" ] || require_packages 'compiling what has no ready-made build' $missing
+    say "installing the Python packages of $1"
+    has_wasm3 "$1" || say "pywasm3 is compiled: that takes up to a minute, many on a small board"
     pip_install "$1" "$2" || fail "pip could not install them (its message stands above); call this again to resume"
+}
+
+has_wasm3() { # or needs none, as pycose's environment
+    case $1 in */oracles/*) return 0 ;; esac
+    "$1/bin/python" -I -c 'import wasm3' 2>/dev/null
 }
 
 missing_libraries() { # of the `source` group, what is not there yet

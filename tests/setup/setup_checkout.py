@@ -6,6 +6,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import sysconfig
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -105,7 +106,9 @@ def make_checkout(folder: Path, template: Path | None, dependencies: str = "") -
         (top / "tools" / name).write_text("", encoding="utf-8")
     (top / "pyproject.toml").write_text(PYPROJECT.format(dependencies=dependencies), encoding="utf-8")
     (top / "icn_lite" / "cli" / "main.py").write_text(MAIN, encoding="utf-8")
-    for name in PROGRAMS:
+    # Debian's Python names its compiler in full, x86_64-linux-gnu-gcc; without one the set-up would ask for it.
+    compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
+    for name in {*PROGRAMS, compiler.rsplit("/", 1)[-1]}:
         if found := shutil.which(name):
             (programs / name).symlink_to(found)
     checkout = Checkout(top, programs)
