@@ -286,7 +286,7 @@ class Originator:
                 Phase.FAILED,
                 FailureReason.VALIDATOR_UNAVAILABLE,
                 JobErrorCode.NO_EXECUTOR_AVAILABLE,
-                f"no executor is left that could take more: {left}",
+                f"no executor is left that could take more within the budget: {left}",
             )
         return self._end(
             Phase.FAILED,

@@ -21,7 +21,8 @@ from icn_lite.model.job import Architecture, JobSpec, NetworkRequirements, NoInp
 from icn_lite.model.messages import JobAnnouncementV1
 from icn_lite.work import originator_events as ev
 from icn_lite.work.bidding import BidderView, check_lease_against_bid, consider
-from icn_lite.work.leasing import MAX_STRIKES, affordable
+from icn_lite.work.leasing import MAX_STRIKES, LeaseBook, affordable
+from icn_lite.work.originator import EXECUTOR_PATIENCE_MS
 from icn_lite.work.quorum import MAX_EXTRA_COPIES, Finding, Judgement, judge
 from icn_lite.work.shards import ShardPool
 
@@ -133,12 +134,23 @@ def test_the_dearest_go_until_any_copies_of_them_can_be_paid(prices: list[int], 
 
 def test_a_shard_that_the_budget_does_not_reach_leaves_the_next_one_to_be_leased() -> None:
     """10: one dear shard at the front kept every cheap one behind it from being leased."""
-    terms = terms_of(3, 1, budget=60, weights=(1, 8, 1))
-    desk = Desk(terms)
-    offers = desk.run(bid_taken(terms, 1, price=60), bid_taken(terms, 2, price=60))
-    shards = sorted((offer.shards[0].index, offer.executor) for offer in offers)
-    assert [index for index, _ in shards] == [0, 1, 2]
-    assert desk.machine._book.left == 0
+    book = LeaseBook(terms_of(3, 1, budget=20, weights=(4, 1, 5)))
+    book.choose([bid_taken(book.terms, 1, price=60)])
+    offers = book.grant(0)
+    assert [[(grant.index, grant.price) for grant in offer.shards] for offer in offers] == [[(1, 6)]]
+    assert (book.left, book.pool.remaining_copies) == (14, 2)
+
+
+def test_a_further_copy_waits_until_the_budget_reaches_for_it() -> None:
+    desk = Desk(terms_of(1, 2, budget=800))
+    offers = desk.run(*(bid_taken(desk.terms, number) for number in range(1, 4)))
+    desk.deliver(offers[0], 0)
+    assert offers_in(desk.deliver(offers[1], 0, Says(output=b"false"))) == []
+    event = desk.machine.due(desk.now_ms + EXECUTOR_PATIENCE_MS)
+    assert event == ev.DeadlinePassed(stuck=True)
+    desk.tell(event, EXECUTOR_PATIENCE_MS)
+    assert desk.machine.phase is ev.Phase.FAILED
+    assert all(amount == 0 for amount in desk.moved().values())
 
 
 def test_refusals_are_answered_by_longer_pauses_and_then_by_none() -> None:
