@@ -27,7 +27,8 @@ def checkout(tmp_path: Path, template: Path) -> Checkout:
 
 
 @pytest.fixture(scope="session")
-def _prepared_once(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Checkout:
+def prepared_once(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Checkout:
+    """A prepared one, for tests that leave it as it is."""
     checkout = make_checkout(tmp_path_factory.mktemp("prepared"), template)
     done = checkout.run("hello")
     assert done.returncode == 0, done.stderr
@@ -35,12 +36,12 @@ def _prepared_once(tmp_path_factory: pytest.TempPathFactory, template: Path) -> 
 
 
 @pytest.fixture
-def prepared(_prepared_once: Checkout, tmp_path: Path) -> Checkout:
+def prepared(prepared_once: Checkout, tmp_path: Path) -> Checkout:
     """A copy of a prepared checkout; moving it costs one short set-up without network."""
     folder = tmp_path / "moved"
-    shutil.copytree(_prepared_once.top.parent, folder, symlinks=True)
+    shutil.copytree(prepared_once.top.parent, folder, symlinks=True)
     (folder / "bin" / "calls.log").unlink(missing_ok=True)
-    checkout = Checkout(folder / "a checkout", folder / "bin", dict(_prepared_once.environ))
+    checkout = Checkout(folder / "a checkout", folder / "bin", dict(prepared_once.environ))
     done = checkout.run("hello")
     assert done.returncode == 0, done.stderr
     assert "making it with" not in done.stderr, "a moved checkout keeps its environment"

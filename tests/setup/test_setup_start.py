@@ -40,10 +40,10 @@ def test_first_start_prepares_and_tells_it_on_stderr_only(tmp_path: Path) -> Non
     assert not checkout.calls
 
 
-def test_without_arguments_it_is_the_demo(prepared: Checkout) -> None:
-    assert arguments_of(prepared.run().stdout) == ["demo"]
-    assert arguments_of(prepared.run("--yes").stdout) == ["demo"]
-    assert arguments_of(prepared.run("status", "--yes").stdout) == ["status", "--yes"], "only a leading --yes is ours"
+def test_without_arguments_it_is_the_demo(prepared_once: Checkout) -> None:
+    assert arguments_of(prepared_once.run().stdout) == ["demo"]
+    assert arguments_of(prepared_once.run("--yes").stdout) == ["demo"]
+    assert arguments_of(prepared_once.run("status", "--yes").stdout) == ["status", "--yes"], "only a leading --yes is ours"
 
 
 def test_second_start_asks_nobody(prepared: Checkout) -> None:
@@ -186,6 +186,6 @@ def test_the_user_s_cflags_are_kept(prepared: Checkout) -> None:
     assert "-O1 -Wno-error=incompatible-pointer-types\n" in prepared.run("x", CFLAGS="-O1").stderr
 
 
-def test_python_variables_of_the_caller_do_no_harm(prepared: Checkout, tmp_path: Path) -> None:
-    done = prepared.run("x", PYTHONHOME=str(tmp_path), VIRTUAL_ENV=str(tmp_path))
+def test_python_variables_of_the_caller_do_no_harm(prepared_once: Checkout, tmp_path: Path) -> None:
+    done = prepared_once.run("x", PYTHONHOME=str(tmp_path), VIRTUAL_ENV=str(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
