@@ -44,6 +44,7 @@ from icn_lite.node.peerbook import PeerBook
 from icn_lite.node.preparing import Preparations, structural_limits
 from icn_lite.node.shell import Shell
 from icn_lite.node.storage import Storage
+from icn_lite.node.thrift import Thrift
 from icn_lite.sandbox.pool import Pool, PoolConfig
 from icn_lite.store.db import Store
 from icn_lite.store.peers import Found, PeerRecord
@@ -93,11 +94,14 @@ class Node:
         self._advert: Sealed[CapabilityAdvertisementV1] | None = None
         self._advert_seq = 0
         self._refusals: dict[str, int] = {}
+        self._busy = False
+        self._thrift = Thrift()
 
     async def run(self, ready: Callable[[], None] = lambda: None) -> None:
         """Work until cancelled; `ready` is called once everything listens."""
         async with AsyncExitStack() as stack:
             await self._start(stack)
+            self._thrift.settle()
             ready()
             while True:
                 await self._tick()
@@ -181,12 +185,19 @@ class Node:
         for candidate in self.shell.peers.due(now_ms, GREETINGS_AT_ONCE):
             self.shell.tasks.spawn(self._greet(candidate), f"greeting {candidate.uri}")
         await self._store_refusals()
+        was_busy, self._busy = self._busy, self._works()
+        if was_busy and not self._busy:
+            self._thrift.give_back()
         await self.shell.changed.wait(self._until_next_s())
+
+    def _works(self) -> bool:
+        """Whether any lease or job is open."""
+        leases = self.executions is not None and bool(self.executions.leases)
+        return leases or (self.originations is not None and self.originations.busy)
 
     def _until_next_s(self) -> float:
         """How long nothing falls due, unless something happens."""
-        working = self.executions is not None and bool(self.executions.leases)
-        if working or (self.originations is not None and self.originations.busy):
+        if self._busy:
             return BUSY_TICK_S
         next_ms = self.shell.peers.next_ms()
         if next_ms is None:
