@@ -279,8 +279,10 @@ class Decoder(Reader):
             entries = self.element_entries(bool(flag & 4), budget)
             budget -= len(entries)
             declared.update(entry for entry in entries if entry is not None)
-            if flag & 3 == 1:
-                self.module.passive_elements = (self.module.passive_elements or 0) + (len(entries) if flag & 4 else 0)
+            if flag & 3 == 1 or (active and flag & 4):
+                # as measured: a reference costs 1, and in an active segment 2 and 1 for the segment
+                cost = (len(entries) * 2 + 1 if active else len(entries)) if flag & 4 else 0
+                self.module.element_fuel = (self.module.element_fuel or 0) + cost
             if active:
                 table_size = self.module.table.minimum if self.module.table else 0
                 if offset + len(entries) > table_size:

@@ -82,7 +82,7 @@ class Module:
     globals: list[Global] = field(default_factory=list)
     exports: list[RawExport] = field(default_factory=list)
     start: int | None = None
-    passive_elements: int | None = None  # reference expressions in passive element segments; None without any
+    element_fuel: int | None = None  # what wasmtime counts for references that it makes at the start; None without any
     elements: list[Element] = field(default_factory=list)
     declared: frozenset[int] = frozenset()  # functions that `ref.func` may name
     data_count: int | None = None
@@ -92,10 +92,10 @@ class Module:
 
     @property
     def start_fuel(self) -> int:
-        """What wasmtime counts for its own start function: entry, call, and each passive reference that it makes."""
-        if self.start is None and self.passive_elements is None:
+        """What wasmtime counts for its own start function: entry, call, and the references that it makes."""
+        if self.start is None and self.element_fuel is None:
             return 0
-        return 1 + (self.start is not None) + (self.passive_elements or 0)
+        return 1 + (self.start is not None) + (self.element_fuel or 0)
 
     def type_of(self, function: int) -> FuncType:
         """The type of a function index."""

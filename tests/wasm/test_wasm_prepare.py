@@ -225,6 +225,42 @@ def test_a_start_function_with_index_zero_runs(engine: type[engines.Wasm3Run]) -
     assert run.call("run").results == (5,)
 
 
+@pytest.mark.parametrize(
+    "elements",
+    [
+        "(elem (i32.const 0) func 0 0)",
+        "(elem (i32.const 0) funcref (ref.func 0))",
+        "(elem (i32.const 0) funcref (ref.func 0) (ref.null func))",
+        "(elem (i32.const 0) funcref (ref.func 0)) (elem (i32.const 1) funcref (ref.func 0))",
+        "(elem func 0 0)",
+        "(elem funcref (ref.func 0) (ref.null func))",
+        "(elem (i32.const 0) funcref (ref.func 0)) (elem funcref (ref.func 0)) (start 0)",
+        "(elem declare funcref (ref.func 0))",
+    ],
+)
+def test_element_segments_cost_at_the_start_what_wasmtime_counts(elements: str) -> None:
+    module = wat(f"(module (table 9 funcref) (func) {elements})")
+    started = engines.Wasm3Run(prepare(module)).start()
+    used = 0 if started is None else engines.PLENTY - started.fuel_left
+    assert used == engines.Reference(module).used()
+
+
+@pytest.mark.parametrize("engine", BOTH)
+def test_values_of_a_block_come_out_in_order(engine: type[engines.Wasm3Run]) -> None:
+    module = wat("""(module (memory 1) (func (export "run") (param i32 f64) (result i32) (local f64)
+      (block (result f64 i32 i32)
+        (f64.add (local.get 1) (f64.const 1)) (i32.add (local.get 0) (i32.const 2)) (i32.const 5)
+        (br_if 0 (local.get 0)) (drop) (drop) (drop) (f64.const 3) (i32.const 30) (i32.const 40))
+      (i32.sub) (local.set 0) (local.set 2)
+      (i32.add (i32.trunc_f64_s (local.get 2)) (i32.mul (i32.const 100) (local.get 0)))))""")
+    run = engine(prepare(module))
+    assert run.call("run", [1, 0x4000000000000000]).results == (3 - 200 & 0xFFFFFFFF,)
+    assert run.call("run", [0, 0x4000000000000000]).results == (3 - 1000 & 0xFFFFFFFF,)
+    floats = wat("(module (func (result i32) (block (result i32 i32 f32) (i32.const 1) (i32.const 2) (f32.const 3)) "
+                 "(drop) (drop)))")  # fmt: skip
+    assert refused(floats).reason == "unsupported"
+
+
 def test_recursion_is_stopped_at_the_same_depth_everywhere() -> None:
     module = wat("""(module (global $n (export "n") (mut i32) (i32.const 0))
       (type $t (func (param i32) (result i32))) (table 2 funcref) (elem (i32.const 0) $down $even)
