@@ -18,9 +18,19 @@ from icn_lite.sandbox.memory import GuestMemory
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import TypeAlias
 
     from icn_lite.sandbox.frames import Item
+
+    # The parts of a request as they stand in its frame; `wire.py` writes them.
+    # style, the engine's name, arguments, types of the results, the allocator
+    EntryRow: TypeAlias = tuple[int, str, list[tuple[str, int]], list[str], str | None]
+    ImportRow: TypeAlias = tuple[str, str, list[str], list[str], int]  # module, name, params, results, how to link
+    LimitsRow: TypeAlias = tuple[int, int, int, int, int, int]  # ms, pages, output, log, host calls, stack bytes
+    FactsRow: TypeAlias = tuple[str, str, bool, int, str, str]  # job, input, interactive, stage: index, id, input
+    RequestRow: TypeAlias = tuple[
+        bytes, str, str, int, list[str], EntryRow, bytes, list[ImportRow], LimitsRow, FactsRow, bytes, list[str]
+    ]
 
 RUN, PROBE = 0, 1  # kinds of request
 CALL, DONE, LAYERS = 0, 1, 2  # kinds of answer
@@ -44,9 +54,9 @@ REHEARSAL: list[Item] = [REHEARSAL_CODE, "f", "t", 1, [], [CALL_ENTRY, "r", [], 
 
 
 class Request:
-    """The fields of a run, in the order of the frame. `wire.py` writes them."""
+    """The fields of a run, in the order of the frame."""
 
-    def __init__(self, item: Any) -> None:
+    def __init__(self, item: RequestRow) -> None:
         (
             self.code,
             self.fuel_global,
@@ -74,8 +84,8 @@ class Run:
         self._calls = 0
         memory = GuestMemory(engine)
         self._streams = hostabi.Streams(request.input, output_limit, log_limit)
-        job_id, input_cid, interactive, *stage = request.facts
-        facts = hostabi.JobFacts(job_id, input_cid, interactive, (stage[0], stage[1], stage[2]))
+        job_id, input_cid, interactive, stage_index, stage_id, stage_cid = request.facts
+        facts = hostabi.JobFacts(job_id, input_cid, interactive, (stage_index, stage_id, stage_cid))
         self._icn = hostabi.IcnFunctions(memory, self._streams, facts, self._remote)
         self._wasi = wasi.WasiFunctions(memory, self._streams, request.arguments, request.seed)
         self._memory = memory
@@ -141,7 +151,7 @@ class Run:
         except Exception:  # noqa: BLE001 - a module that never loaded has no globals, and each engine says so otherwise
             return self._request.fuel_limit, 0
 
-    def _link(self, row: Any) -> HostLink:
+    def _link(self, row: ImportRow) -> HostLink:
         module, name, params, results, how = row
         function = self._function(module, name, results, how)
         return HostLink(module, name, params, results, self._counted(function, bool(results)))
@@ -175,14 +185,14 @@ class Run:
 
     def _remote(self, name: str, numbers: list[int], blocks: list[bytes]) -> tuple[int, bytes]:
         frames.write_frame(self._fd, [CALL, name, list(numbers), list(blocks)])
-        answer: Any = frames.decode(frames.read_frame(self._fd))
+        answer: tuple[int, bytes] = frames.decode(frames.read_frame(self._fd))  # type: ignore[assignment]  # the node's
         return answer[0], answer[1]
 
 
 def rehearse(make_engine: type[Engine]) -> None:
     """Run a module of our own that does nothing, so that the real run finds its pages mapped and its code warm."""
-    item: Any = frames.decode(frames.encode(REHEARSAL))
-    frames.encode(Run(Request(item), make_engine(0), -1).perform())
+    row: RequestRow = frames.decode(frames.encode(REHEARSAL))  # type: ignore[assignment]  # written above
+    frames.encode(Run(Request(row), make_engine(0), -1).perform())
 
 
 def serve(fd: int, zygote_pid: int, jail: Jail, make_engine: type[Engine], ahead: bool) -> None:
@@ -192,12 +202,13 @@ def serve(fd: int, zygote_pid: int, jail: Jail, make_engine: type[Engine], ahead
         layers = jail.enter(fd, zygote_pid)
         if ahead and make_engine.rehearses:
             rehearse(make_engine)
-        item: Any = frames.decode(frames.read_frame(fd))
-        if item[0] == PROBE:
+        message: tuple[int, RequestRow] = frames.decode(frames.read_frame(fd))  # type: ignore[assignment]  # the node's
+        kind, row = message
+        if kind == PROBE:
             layers += jail.close(PROBE_LIMITS)
             frames.write_frame(fd, [LAYERS, [list(layer) for layer in layers]])
         else:
-            request = Request(item[1])
+            request = Request(row)
             timeout_ms, max_pages, output_limit, log_limit, _, stack_bytes = request.limits
             # The input, output and log may each be held twice: in their buffer and in a frame.
             extra = 2 * (len(request.code) + len(request.input) + output_limit + log_limit)

@@ -53,6 +53,7 @@ class Wasm3Engine(Engine):
         self._environment = wasm3.Environment()
         self._runtime = self._environment.new_runtime(stack_bytes + STACK_MARGIN_BYTES)
         self._code = b""
+        self._loaded = False
 
     def load(self, code: bytes, links: list[HostLink]) -> None:
         self._code = code  # the parser keeps pointers into it
@@ -65,6 +66,7 @@ class Wasm3Engine(Engine):
                 self._module.link_function(link.module, link.name, signature, link.call)
         except RuntimeError as error:
             raise named_trap(str(error)) from None
+        self._loaded = True
 
     def get_global(self, name: str) -> int:
         return int(self._module.get_global(name))
@@ -86,5 +88,7 @@ class Wasm3Engine(Engine):
         return [to_bits(kind, value) for kind, value in zip(results, values, strict=True)]
 
     def memory(self) -> memoryview:
+        if not self._loaded:  # the binding would crash
+            return memoryview(b"")
         view = self._runtime.get_memory(0)
         return memoryview(b"") if view is None else view

@@ -84,7 +84,7 @@ def encode_request(request: RunRequest, entry: Entry, host: HostPort | None) -> 
 
 
 def encode_probe() -> bytes:
-    return frame([child.PROBE])
+    return frame([child.PROBE, None])
 
 
 def frame(item: cbor.Value) -> bytes:
