@@ -24,7 +24,8 @@ from icn_lite.model.messages import MAX_LEASE_SHARDS, ShardGrant
 from icn_lite.work.originator_events import BidTaken, OfferLease, Terms
 from icn_lite.work.shards import ShardPool
 
-MAX_STRIKES: Final = 5  # then an executor gets no more leases of this job
+MAX_STRIKES: Final = 8  # then an executor gets no more leases of this job: it was away for two minutes
+MAX_PAUSE_DOUBLINGS: Final = 5  # half a minute: shorter than the patience of a job that waits for its last executor
 LEASES_AHEAD: Final = 2  # leases that an executor holds at once: one runs while the next one's input travels
 REFUSAL_PAUSE_MS: Final = 1_000  # an executor that refused or returned a lease is asked again after this, doubled
 
@@ -151,14 +152,19 @@ class LeaseBook:
 
     def give_up(self, lease: LeaseState, *, may_retry: bool) -> None:
         """The lease came to nothing: all it still owes goes to others."""
-        self.strike(lease.executor)
         lease.answered = True
         self.drop(lease, set(lease.open), may_retry=may_retry)
 
     def pause(self, executor: Did, now_ms: int) -> None:
-        """Leave an executor alone for a while, the longer the more strikes it has."""
+        """Leave an executor alone for a while, the longer the more strikes it has; a pause is one strike.
+
+        What comes during a pause, such as the refusal of its other lease, has the same cause.
+        """
         state = self.executors[executor]
-        state.ask_after_ms = now_ms + (REFUSAL_PAUSE_MS << min(state.strikes, MAX_STRIKES))
+        if state.ask_after_ms is not None:
+            return
+        state.ask_after_ms = now_ms + (REFUSAL_PAUSE_MS << min(state.strikes, MAX_PAUSE_DOUBLINGS))
+        state.strikes += 1
 
     def close(self, executor: Did, shard: int) -> None:
         """The executor owes this shard no longer, under whichever lease: it delivered, failed, or gave it up."""

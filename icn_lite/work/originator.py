@@ -218,7 +218,6 @@ class Originator:
     def _lease_returned(self, event: ev.LeaseReturned) -> list[Effect]:
         lease = self._book.leases[event.lease]
         self._book.pause(lease.executor, self.now_ms)
-        self._book.strike(lease.executor)
         self._book.drop(lease, lease.open & set(event.shards), may_retry=True)
         return []
 
@@ -226,6 +225,7 @@ class Originator:
         lease = self._book.leases[event.lease]
         if lease.answered:
             self._book.slash(lease.executor, FailureReason.CPU_TIMEOUT)
+        self._book.strike(lease.executor)
         self._book.give_up(lease, may_retry=False)
         return []
 

@@ -25,6 +25,7 @@ from icn_lite.model.receipt import Call
 from icn_lite.wasm import prepare
 from icn_lite.work import fit
 from icn_lite.work import originator_events as ev
+from icn_lite.work.leasing import MAX_STRIKES
 from icn_lite.work.originator import EXECUTOR_PATIENCE_MS, MAX_HOST_FAILURES
 from icn_lite.work.quorum import vote_of
 
@@ -349,7 +350,7 @@ def test_who_always_fails_gets_no_more_leases() -> None:
     while offers:
         failed += 1
         offers += offers_in(desk.deliver(offers.pop(0), failed - 1, Says(failure=FailureReason.CRASH_OR_PANIC)))
-    assert failed == 6  # five strikes, and the lease that was out already
+    assert failed == MAX_STRIKES + 1  # the last lease was out already
     event = desk.machine.due(desk.now_ms + EXECUTOR_PATIENCE_MS)
     assert event == ev.DeadlinePassed(stuck=True)
     desk.tell(event, EXECUTOR_PATIENCE_MS)

@@ -164,7 +164,7 @@ def test_refusals_are_answered_by_longer_pauses_and_then_by_none() -> None:
         assert state.ask_after_ms is not None
         pauses.append(state.ask_after_ms - desk.now_ms)
         offers = offers_in(desk.tell(ev.PauseOver(did_of(1)), pauses[-1]))
-    assert pauses == [1_000, 2_000, 4_000, 8_000, 16_000]
+    assert pauses == [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 32_000, 32_000]
     assert len(pauses) == MAX_STRIKES
 
 
