@@ -31,7 +31,7 @@ from typing import Final
 
 from icn_lite.wasm import opcodes as op
 from icn_lite.wasm.body import FunctionCode
-from icn_lite.wasm.loops import find_loops
+from icn_lite.wasm.loops import Growth, find_loops
 
 ENTRY: Final = -1
 _NO_FRAME: Final = 1 << 30
@@ -76,11 +76,11 @@ class _Frame:
 class _Analysis:
     """State of `analyse`."""
 
-    def __init__(self, function: FunctionCode, ending_calls: frozenset[int]) -> None:
+    def __init__(self, function: FunctionCode, ending_calls: frozenset[int], growth: Growth) -> None:
         self.events = function.events
         self.ending = ending_calls
         self.flow = Flow()
-        loops = find_loops(function)
+        loops = find_loops(function, growth)
         self.flow.repeated = {at for at, loop in loops.items() if loop.repeated}
         self.flow.copies = {at: loop.copies for at, loop in loops.items() if loop.copies > 1}
         self.flow.ends = {at: loop.end for at, loop in loops.items()}
@@ -198,6 +198,9 @@ class _Analysis:
         self.point = i if frame.lowest < len(frames) else frame.point
 
 
-def analyse(function: FunctionCode, ending_calls: frozenset[int]) -> Flow:
-    """Distribute the fuel of a body; `ending_calls` are the call events that may end the run."""
-    return _Analysis(function, ending_calls).run()
+def analyse(function: FunctionCode, ending_calls: frozenset[int], growth: Growth) -> Flow:
+    """Distribute the fuel of a body; `ending_calls` are the call events that may end the run.
+
+    `growth` is what unrolling may add to the module; it is used up.
+    """
+    return _Analysis(function, ending_calls, growth).run()

@@ -23,6 +23,19 @@ _PLAIN: Final = frozenset(
 )
 
 
+# What copies may add to a module: so much, and as much again as its code has.
+GROWTH_BYTES: Final = 65536
+# Charges, checks, refunds and frames of one copy, in bytes.
+COPY_BYTES: Final = 40
+
+
+@dataclass(slots=True)
+class Growth:
+    """Bytes that unrolling may still add to the module at hand."""
+
+    left: int
+
+
 @dataclass(slots=True)
 class Loop:
     """One loop: its `end`, whether some branch returns to its head, and how often its body is written."""
@@ -41,7 +54,7 @@ class _Frame:
     carries: bool  # whether a branch to it takes values along
 
 
-def find_loops(function: FunctionCode) -> dict[int, Loop]:
+def find_loops(function: FunctionCode, growth: Growth) -> dict[int, Loop]:
     """All loops by their event."""
     loops: dict[int, Loop] = {}
     frames = [_Frame(op.BLOCK, -1, bool(function.type.results))]
@@ -60,7 +73,8 @@ def find_loops(function: FunctionCode) -> dict[int, Loop]:
             frame = frames.pop()
             if frame.op == op.LOOP:
                 inside.pop()
-                _decide(loops[frame.at], function.events[frame.at], event, i)
+                _decide(loops[frame.at], event.at - function.events[frame.at].end, growth)
+                loops[frame.at].end = i
                 if inside:
                     loops[inside[-1][0]].plain = False
         elif code == op.BR or code == op.BR_IF or code == op.BR_TABLE:
@@ -83,9 +97,11 @@ def _carries(event: Event) -> bool:
     return kind is not None and bool(kind.params if event.op == op.LOOP else kind.results)
 
 
-def _decide(loop: Loop, head: Event, end: Event, at: int) -> None:
+def _decide(loop: Loop, size: int, growth: Growth) -> None:
     """How often the body is written, now that all of it is known."""
-    loop.end = at
     if loop.plain and loop.repeated and loop.exits <= UNROLLED_EXITS:
-        size = end.at - head.end
-        loop.copies = next((copies for most, copies in UNROLL if size <= most), 1)
+        copies = next((copies for most, copies in UNROLL if size <= most), 1)
+        added = copies * (size + COPY_BYTES)
+        if copies > 1 and added <= growth.left:
+            growth.left -= added
+            loop.copies = copies

@@ -19,6 +19,7 @@ from icn_lite.wasm.body import Event, FunctionCode
 from icn_lite.wasm.callgraph import CallGraph, build
 from icn_lite.wasm.flow import ENTRY, LOOKING, Flow, analyse
 from icn_lite.wasm.hostfuncs import HostFunction
+from icn_lite.wasm.loops import GROWTH_BYTES, Growth
 from icn_lite.wasm.module import Module
 
 # What may run between two looks at the counter, in fuel; a millisecond or so on a small board.
@@ -87,6 +88,7 @@ class _Planner:
         self.graph = graph
         self.plans = plans
         self.code = code
+        self.growth = Growth(GROWTH_BYTES + sum(function.end - function.start for function in code.values()))
 
     def component(self, group: list[int]) -> None:
         """Functions that call each other, or a single one."""
@@ -122,7 +124,7 @@ class _Planner:
         """The flow of a function, and what its callers take over."""
         plan = self.plans[function.index]
         ending = frozenset(i for i, event in enumerate(function.events) if self.ends_run(event))
-        plan.flow = analyse(function, ending)
+        plan.flow = analyse(function, ending, self.growth)
         charges = plan.flow.charges
         for point, callee in plan.flow.calls:
             if callee not in group:
