@@ -156,13 +156,13 @@ class Stranger:
         found: Sealed[Bid] = await self.until(lambda: next((b for b in self.bids if b.document.job_id == job.id), None))
         return found
 
-    def lease(self, job: JobSpec, bid: Sealed[Bid], **changed: Any) -> Sealed[AssignJobV1]:
+    def lease(self, job: JobSpec, won: Sealed[Bid], **changed: Any) -> Sealed[AssignJobV1]:
         """A lease over the whole job that is in order, but for what is changed."""
         assert isinstance(job.runtime, WasmRuntime)
         assert job.input.data is not None
         lease = AssignJobV1(
-            originator=self.did, executor=bid.signer, job_id=job.id, bid=bid.cid, nonce=NONCE, stage=0,
-            module=job.runtime.module, shards=(ShardGrant(0, job.input.data, bid.document.price),),
+            originator=self.did, executor=won.signer, job_id=job.id, bid=won.cid, nonce=NONCE, stage=0,
+            module=job.runtime.module, shards=(ShardGrant(0, job.input.data, won.document.price),),
             duration_ms=120_000, max_fuel=job.compute.max_fuel, issued_at=job.created_at,
         )  # fmt: skip
         return seal(replace(lease, **changed), self.signer)
