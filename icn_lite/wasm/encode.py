@@ -79,8 +79,12 @@ def _func_type(value: FuncType) -> bytes:
     )  # fmt: skip
 
 
-def _runs(elements: Sequence[Element]) -> list[bytes]:
-    """The table's final content as segments without holes and without empty ones; later entries win."""
+def _runs(elements: Sequence[Element], size: int) -> list[bytes]:
+    """The content of a table of `size` entries as segments without holes; later entries win.
+
+    To wasm3 a table ends where its last segment does, so that an empty entry past that would count as outside the
+    table. A segment without entries at the table's end makes it as long as it says it is.
+    """
     slots: dict[int, int | None] = {}
     for element in elements:
         for position, entry in enumerate(element.functions):
@@ -94,6 +98,8 @@ def _runs(elements: Sequence[Element]) -> list[bytes]:
             runs[-1][1].append(write_u32(entry))
         else:
             runs.append((slot, [write_u32(entry)]))
+    if size and (not runs or runs[-1][0] + len(runs[-1][1]) < size):
+        runs.append((size, []))
     return [b"\x00\x41" + write_signed(offset) + b"\x0b" + vector(indices) for offset, indices in runs]
 
 
@@ -117,7 +123,7 @@ def encode(draft: Draft) -> bytes:
     section(5, [_size(draft.memory)] if draft.memory else [])
     section(6, [bytes((g.value_type, g.mutable)) + g.init + b"\x0b" for g in draft.globals])
     section(7, [name_of(name) + KIND_BYTES[kind] + write_u32(index) for name, kind, index in draft.exports])
-    section(9, _runs(draft.elements))
+    section(9, _runs(draft.elements, draft.table.minimum if draft.table else 0))
     section(10, [write_u32(len(body)) + body for body in draft.bodies])
     section(11, [_segment(offset, raw) for offset, raw in draft.segments])
     return b"".join(out)
