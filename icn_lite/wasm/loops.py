@@ -13,8 +13,9 @@ from typing import Final
 from icn_lite.wasm import opcodes as op
 from icn_lite.wasm.body import Event, FunctionCode
 
-# Bytes of a loop's body, and how often it is written: short ones gain most, and the module may not grow much.
-UNROLL: Final = ((80, 8), (220, 4), (450, 2))
+# Bytes of a loop's body, and how often it is written. Short ones gain most; long copies lose again what they save,
+# because the host predicts their jumps worse.
+UNROLL: Final = ((60, 8), (120, 4), (450, 2))
 # Exits are looked at with every block around them: this bounds that product in a single loop.
 UNROLLED_EXITS: Final = 64
 UNROLLED_NESTING: Final = 32

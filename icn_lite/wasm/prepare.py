@@ -10,7 +10,6 @@ our own traps it was, and stays 0 when the engine trapped by itself (division, m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from icn_lite.model.errors import ModuleError
@@ -26,14 +25,13 @@ from icn_lite.wasm.module import Element, Global, Module, SizeRange
 from icn_lite.wasm.nan import NanPass
 from icn_lite.wasm.opcodes import F32, F64, I32, I64
 from icn_lite.wasm.plan import BASE_BYTES, Plan, make_plan
+from icn_lite.wasm.prepared import FUEL_SCHEDULE, METER, Prepared
 from icn_lite.wasm.rewrite import BodyWriter
 from icn_lite.wasm.shims import Shims
 from icn_lite.wasm.types import Export, Import
 from icn_lite.wasm.validate import validate
 
-# The version of everything in this room that changes what `prepare` writes; part of the cache key and of receipts.
-METER: Final = "icn-meter/1"
-FUEL_SCHEDULE: Final = "icn-fuel-1"
+__all__ = ["FUEL_SCHEDULE", "METER", "Prepared", "prepare"]
 
 # Names that prepared modules export for the runner; guests may not use the prefix.
 RESERVED: Final = "icn:"
@@ -42,30 +40,6 @@ TRAP_GLOBAL: Final = "icn:trap"
 START_EXPORT: Final = "icn:start"
 MEMORY_EXPORT: Final = "icn:memory"
 BITS_PREFIX: Final = "icn:bits:"
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A module ready to run.
-
-    `fuel_global` and `trap_global` name exported mutable globals (i64 and i32). `start`, when not None, names an
-    export that has to be called once before any other. `stack_bytes` is what the guest's frames may take at most: a
-    runner gives the engine's own stack that size, and its thread at least as much native stack again.
-    """
-
-    code: bytes
-    meter: str
-    fuel_global: str
-    trap_global: str
-    imports: tuple[Import, ...]
-    exports: tuple[Export, ...]
-    start: str | None
-    has_memory: bool
-    memory_min_pages: int
-    memory_max_pages: int
-    memory_export: str | None
-    functions: int
-    stack_bytes: int
 
 
 def prepare(module: bytes, limits: Limits = DEFAULT_LIMITS, host: HostTable = HOST_FUNCTIONS) -> Prepared:

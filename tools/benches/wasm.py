@@ -27,7 +27,7 @@ ROUNDS = {
     "mandelbrot": 60, "matmul": 10, "nbody": 4000, "quicksort": 3, "sha256": 1000, "sieve": 1, "spectral": 60,
     "strlen": 80, "vm": 400_000,
 }  # fmt: skip
-RUNS = 9
+RUNS = 21
 GEOMEAN_GOAL_PCT = 8
 WORST_GOAL_PCT = 35
 PREPARE_GOAL_MS = 120
