@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final
 
 from icn_lite.market.outcome import ValidationOutcome
@@ -127,16 +128,15 @@ def slash_of(stake: int, cause: ValidationOutcome | FailureReason) -> int:
 
 
 def shares(price: int, weights: Sequence[int]) -> tuple[int, ...]:
-    """The price of each shard: its part of the price by weight, rounded down; the last one takes what is left.
+    """The price of each shard: its part of the price by weight.
 
-    They sum to the price, always. Weights are positive.
+    Rounded cumulatively: the first n shards together cost `price · their weight / total`, rounded down. So they sum
+    to the price, always, and a small price over many shards is spread evenly. Weights are positive.
     """
     if not weights or min(weights) <= 0:
         raise LedgerError("expected at least one shard, and weights above 0")
-    total = sum(weights)
-    parts = [price * weight // total for weight in weights]
-    parts[-1] += price - sum(parts)
-    return tuple(parts)
+    sums = [0, *accumulate(weights)]
+    return tuple(price * sums[n + 1] // sums[-1] - price * sums[n] // sums[-1] for n in range(len(weights)))
 
 
 def _move(id: str, cause: str, source: str, target: str, amount: int) -> Transfer:

@@ -19,6 +19,7 @@ from icn_lite.model.cid import Cid
 from icn_lite.model.document import Sealed
 from icn_lite.model.errors import (
     DeviceRefuses,
+    DocumentError,
     FailureReason,
     IcnLiteError,
     ModuleError,
@@ -45,6 +46,7 @@ from icn_lite.work.replay import decode_event, encode_event
 MACHINE: Final = "lease"
 FETCH_TRIES: Final = 4
 RETRY_MS: Final = 1_000  # doubled at every try
+MAX_WAITING_RECEIPTS: Final = 4_096  # of originators that are gone; a task and 1 kB each
 LAST_RETRY_MS: Final = 60_000
 STORE_RETRY_MS: Final = 10_000  # between two tries to write what a full disk refused
 MAX_MODULE_BYTES: Final = 4 << 20
@@ -71,6 +73,12 @@ class LeaseRun:
     job: JobSpec
     opened_ms: int
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    ahead: bool = False  # the machine knows an event that may not be on the disk: it has to be made again
+
+    @property
+    def ends_ms(self) -> int:
+        """When the lease's duration is over."""
+        return self.opened_ms + self.machine.lease.duration_ms
 
     @property
     def holder(self) -> str:
@@ -97,20 +105,26 @@ class Executions:
         """Take every lease up where the journal stopped, and start the workers."""
         await self.offers.start()
         for key in await self._shell.storage.run(lambda store: store.journal.keys(MACHINE)):
-            run = await self._rebuild(Cid.parse(key))
+            try:
+                run = await self._rebuild(Cid.parse(key))
+            except (DocumentError, StoreError) as error:
+                log.error("lease %s is set aside, its journal can't be read: %s", key, error)
+                continue
             self.leases[run.cid] = run
-            await self._perform(run, run.machine.resume())
+            await self._apply(run, ex.Restarted(), always=True)
         for number in range(self._policy.workers):
             self._shell.tasks.spawn(self._work(), f"worker {number}")
 
     async def tick(self) -> None:
         """Let leases lapse whose duration is over, and go which a full disk kept."""
-        now_ms = self._shell.clock.now_ms()
         for run in tuple(self.leases.values()):
-            if not run.machine.open:
-                await self._finish(run)
-            if run.machine.unstarted and now_ms >= run.opened_ms + run.machine.lease.duration_ms:
-                await self._apply(run, ex.Lapsed())
+            try:
+                if not run.machine.open:
+                    await self._finish(run)
+                elif run.machine.unstarted and self._shell.clock.now_ms() >= run.ends_ms:
+                    await self._apply(run, ex.Lapsed())
+            except IcnLiteError as error:
+                log.error("lease %s: %s", run.cid, error)
 
     async def give_back(self, reason: str) -> None:
         """Return everything that has not begun: the device is leaving, or must rest."""
@@ -120,8 +134,8 @@ class Executions:
 
     @property
     def open_shards(self) -> int:
-        """Shards under way over all leases."""
-        return sum(run.machine.open for run in self.leases.values())
+        """Shards that still cost power, over all leases."""
+        return sum(run.machine.to_run for run in self.leases.values())
 
     # -- what peers send
 
@@ -152,16 +166,26 @@ class Executions:
     def _check_room(self, shards: int) -> None:
         if self.open_shards + shards > MAX_OPEN_SHARDS:
             raise DeviceRefuses(f"{self.open_shards} shards are under way, at most {MAX_OPEN_SHARDS} fit")
+        waiting = sum(run.machine.open - run.machine.to_run for run in self.leases.values())
+        if waiting > MAX_WAITING_RECEIPTS:
+            raise DeviceRefuses(f"{waiting} receipts wait for their originators' acknowledgement")
         reason = self._policy.may_begin()
         if reason:
             raise DeviceRefuses(reason)
 
     # -- events and effects
 
-    async def _apply(self, run: LeaseRun, event: ex.Event) -> None:
+    async def _apply(self, run: LeaseRun, event: ex.Event, *, always: bool = False) -> None:
+        """Advance a lease by one event: commit, then perform, even if the caller goes away meanwhile."""
+        await self._shell.tasks.finish(self._advance(run, event, always=always), type(event).__name__)
+
+    async def _advance(self, run: LeaseRun, event: ex.Event, *, always: bool) -> None:
         async with run.lock:
-            if not run.machine.changes(event):
+            if run.ahead:
+                await self._restore(run)
+            if not always and not run.machine.changes(event):
                 return
+            run.ahead = True
             effects = run.machine.handle(event)
             await self._commit(run, lambda store: self._journal(store, run, event))
         await self._perform(run, effects)
@@ -172,9 +196,15 @@ class Executions:
     async def _commit(self, run: LeaseRun, work: Callable[[Store], None]) -> None:
         try:
             await self._shell.storage.transact(work)
-        except IcnLiteError:
-            run.machine = (await self._rebuild(run.cid)).machine
+        except Exception:
+            await self._restore(run)
             raise
+        run.ahead = False
+
+    async def _restore(self, run: LeaseRun) -> None:
+        """Make a machine again from what is on the disk."""
+        run.machine = (await self._rebuild(run.cid)).machine
+        run.ahead = False
 
     async def _rebuild(self, cid: Cid) -> LeaseRun:
         entries = await self._shell.storage.run(lambda store: store.journal.replay(MACHINE, str(cid)))
@@ -254,24 +284,34 @@ class Executions:
                 await self._shell.changed.wait(WAIT_S)
             try:
                 await self._run_shard(run, shard)
-            except StoreError as error:
+            except IcnLiteError as error:
                 log.error("shard %d of job %s is run again later: %s", shard, run.machine.lease.job_id, error)
                 self._shell.tasks.spawn(self._again(run, shard), f"shard {shard} again")
-            except IcnLiteError as error:
-                log.error("shard %d of job %s: %s", shard, run.machine.lease.job_id, error)
+            except Exception:
+                log.exception("shard %d of job %s is run again later", shard, run.machine.lease.job_id)
+                self._shell.tasks.spawn(self._again(run, shard), f"shard {shard} again")
 
     async def _again(self, run: LeaseRun, shard: int) -> None:
-        """The receipt found no room on the disk: no receipt, no run."""
+        """No receipt, no run: the disk was full, or something of ours failed."""
         await asyncio.sleep(STORE_RETRY_MS / 1000)
         self._queue.put_nowait((run, shard))
 
     async def _run_shard(self, run: LeaseRun, shard: int) -> None:
         await self._apply(run, ex.RunStarted(shard))
+        if run.machine.shards[shard].step is not ex.Step.RUNNING:
+            return  # given back while it waited
         subject = self._subject(run, shard)
         outcome = await self._outcome(run, subject)
         self._policy.ran(outcome.fuel_used, outcome.cpu_ms)
         record = RunRecord(subject, outcome, self._shell.clock.claim(), self._policy.health())
+        await self._shell.tasks.finish(self._keep(run, shard, record), f"receipt of shard {shard}")
+
+    async def _keep(self, run: LeaseRun, shard: int, record: RunRecord) -> None:
+        """Commit a run with its receipt and output, then send the receipt."""
         async with run.lock:
+            if run.ahead:
+                await self._restore(run)
+            run.ahead = True
             effects: list[ex.Effect] = []
 
             def commit(store: Store) -> None:
@@ -373,7 +413,20 @@ class Executions:
         message = LeaseReturnV1(
             shell.did, lease.originator, lease.job_id, run.cid, effect.shards, shell.nonce(), effect.reason
         )
-        await shell.send(lease.originator, paths.LEASE_RETURNS, document.seal(message, shell.signer).block)
+        block, retry_ms = document.seal(message, shell.signer).block, RETRY_MS
+        while True:
+            try:
+                await shell.send(lease.originator, paths.LEASE_RETURNS, block)
+                return
+            except PeerRefused as refused:
+                log.info("the return of lease %s is refused: %s", run.cid, refused.message)
+                return
+            except PeerError as error:
+                if shell.clock.now_ms() >= run.ends_ms:
+                    raise  # the lease has lapsed over there by itself
+                log.info("the return of lease %s waits: %s", run.cid, error.message)
+            await asyncio.sleep(retry_ms / 1000)
+            retry_ms = min(LAST_RETRY_MS, 2 * retry_ms)
 
 
 def _failed(pool: Pool, subject: RunSubject, reason: FailureReason, error: IcnLiteError) -> RunOutcome:

@@ -12,11 +12,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, cast
 
-from icn_lite.market.bids import Bidder, Tender, validate_bid
-from icn_lite.market.reputation import START_PPM, after
-from icn_lite.market.score import score_bid
-from icn_lite.market.select import Offer, select
-from icn_lite.market.settle import account_of, grant
+from icn_lite.market.bids import validate_bid
 from icn_lite.mesh import table as paths
 from icn_lite.model import cbor, document
 from icn_lite.model.bid import Bid
@@ -25,6 +21,7 @@ from icn_lite.model.did import Did
 from icn_lite.model.document import Sealed
 from icn_lite.model.errors import (
     BidError,
+    DocumentError,
     IcnLiteError,
     JobError,
     PeerError,
@@ -35,6 +32,7 @@ from icn_lite.model.errors import (
 from icn_lite.model.job import JobSpec, check_job
 from icn_lite.model.messages import JobAnnouncementV1, LeaseReturnV1, ReceiptAckV1
 from icn_lite.model.receipt import ExecutionReceipt
+from icn_lite.node.bidders import Bidders, tender_of
 from icn_lite.node.bookkeeping import apply_transfer, apply_transfers, check_chain, module_blocks, read_plan
 from icn_lite.node.shell import Shell
 from icn_lite.store.db import Store
@@ -46,11 +44,13 @@ from icn_lite.work.replay import decode_event, encode_event
 MACHINE: Final = "originator"
 LEASE_FACTOR: Final = 4  # a lease lasts so many times the shard's own time limit, transfer and queueing included
 MIN_LEASE_MS: Final = 30_000
+MEETING_S: Final = 5.0
 OFFER_TRIES: Final = 3
 OUTPUT_TRIES: Final = 5
 RETRY_MS: Final = 1_000  # doubled at every try
 STORE_RETRY_MS: Final = 10_000  # between two tries to write what a full disk refused
 MAX_OPEN_JOBS: Final = 64  # jobs of ours that run at once; more wait for their submitter to ask again
+MAX_DUE: Final = 64  # events that time may bring about for one job in one tick; more wait for the next
 MAX_ENDED_JOBS: Final = 256  # whose journals and outputs are kept; each takes some 10 kB and its outputs
 log = logging.getLogger(__name__)
 
@@ -76,6 +76,7 @@ class JobRun:
     announced: set[Did] = field(default_factory=set)
     receipts: dict[tuple[int, Did], Cid] = field(default_factory=dict)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    ahead: bool = False  # the machine knows an event that may not be on the disk: it has to be made again
 
 
 class Originations:
@@ -84,9 +85,9 @@ class Originations:
     def __init__(self, shell: Shell, *, bidding_ms: int, welcome_mana: int) -> None:
         self._shell = shell
         self._bidding_ms = bidding_ms
-        self._welcome_mana = welcome_mana
         self.jobs: dict[Cid, JobRun] = {}
-        self.reputation: dict[Did, int] = {}  # a fold over verdicts; `start` makes it again from the journals
+        self._submitting = asyncio.Lock()
+        self._bidders = Bidders(shell, welcome_mana)
 
     # -- life
 
@@ -94,13 +95,21 @@ class Originations:
         """Take every job up where the journal stopped."""
         for key in await self._shell.storage.run(lambda store: store.journal.keys(MACHINE)):
             job = Cid.parse(key)
-            run = await self._rebuild(job)
+            try:
+                run = await self._rebuild(job)
+            except (DocumentError, StoreError, JobError) as error:
+                log.error("job %s is set aside, its journal can't be read: %s", job, error)
+                continue
             self.jobs[job] = run
             if run.machine.phase not in ev.ENDED:
                 await self._perform(run, run.machine.resume())
 
     async def submit(self, job: JobSpec) -> Cid:
         """Take a job whose blocks are in the store; raises `JobError` or `LedgerError` and changes nothing then."""
+        async with self._submitting:
+            return await self._shell.tasks.finish(self._submit(job), "submission")
+
+    async def _submit(self, job: JobSpec) -> Cid:
         check_job(job, self._shell.clock.wall_s())
         running = sum(run.machine.phase not in ev.ENDED for run in self.jobs.values())
         if running >= MAX_OPEN_JOBS:
@@ -115,6 +124,8 @@ class Originations:
         effects = machine.start()
 
         def commit(store: Store) -> None:
+            if any(store.ledger.get(move.transfer.id) for move in effects if isinstance(move, ev.MoveMana)):
+                raise JobError(f"job {job_id} was submitted before and is over", hint="submit it with another nonce")
             blocks = [shard.input for shard in shards] + [cid for cid in (job.input.plan,) if cid]
             store.blocks.pin(f"job:{job_id}", [*blocks, *module_blocks(job)])
             store.blocks.put(job_id, document.encode(job))
@@ -146,14 +157,25 @@ class Originations:
         await self._apply(self._run_of(job), ev.CancelAsked())
 
     async def tick(self) -> None:
-        """Let time act on every job."""
-        now_ms = self._shell.clock.now_ms()
+        """Let time act on every job; the trouble of one is not that of the others."""
         for run in tuple(self.jobs.values()):
-            if run.machine.bidding_over(now_ms):
-                await self._apply(run, ev.BiddingEnded(self._rank(run, now_ms)))
+            if run.machine.phase not in ev.ENDED:
+                try:
+                    await self._let_time_act(run)
+                except IcnLiteError as error:
+                    log.error("job %s: %s", run.job_id, error)
+
+    async def _let_time_act(self, run: JobRun) -> None:
+        now_ms = self._shell.clock.now_ms()
+        if run.machine.phase is ev.Phase.BIDDING:
+            for peer in self._shell.peers.live(now_ms):
+                self._announce_to(run, peer.did)  # again to those whom it didn't reach
+        if run.machine.bidding_over(now_ms):
+            await self._apply(run, ev.BiddingEnded(self._bidders.rank(run.machine, now_ms)))
+        for _ in range(MAX_DUE):
             event = run.machine.due(now_ms)
-            if event is not None:
-                await self._apply(run, event)
+            if event is None or not await self._apply(run, event):
+                break
 
     async def peer_found(self, peer: Did) -> None:
         """A new neighbour hears of the jobs that still take bids."""
@@ -174,14 +196,14 @@ class Originations:
         run = self.jobs.get(bid.job_id)
         if run is None:
             raise BidError("job", f"no job {bid.job_id} is open here")
-        bidder = await self._bidder(bid.bidder)
+        bidder = await self._bidders.look_up(bid.bidder)
         async with run.lock:
             known = run.machine.bids.get(bid.bidder)
             if known is not None and known.cid == sealed.cid:
                 return  # heard before: the answer was lost
-            stake = validate_bid(bid, self._tender(run), bidder)
+            stake = validate_bid(bid, tender_of(run.machine, run.job_id, self._shell.clock.now_ms()), bidder)
         if not await self._apply(run, ev.BidTaken(bid, sealed.cid, stake), blocks=[(sealed.cid, sealed.block)]):
-            raise BidError("duplicate", f"another bid of {bid.bidder} was taken at the same moment; one each")
+            raise BidError("closed", "the bidding closed, or another bid of yours was taken, at the same moment")
 
     async def on_receipt(self, sealed: Sealed[ExecutionReceipt]) -> bytes:
         """Store a receipt that fits, and acknowledge it; raises `VerificationError` for one that doesn't."""
@@ -230,7 +252,18 @@ class Originations:
 
         What a receipt must not contradict is looked at again within the transaction: another job's may have come.
         """
+        return await self._shell.tasks.finish(self._advance(run, event, blocks, receipt), type(event).__name__)
+
+    async def _advance(
+        self,
+        run: JobRun,
+        event: ev.Event,
+        blocks: list[tuple[Cid, bytes]] | None,
+        receipt: Sealed[ExecutionReceipt] | None,
+    ) -> bool:
         async with run.lock:
+            if run.ahead:
+                await self._restore(run)
             now_ms = self._shell.clock.now_ms()
             if not run.machine.changes(event, now_ms):
                 return False
@@ -244,17 +277,19 @@ class Originations:
                     store.receipts.put_sealed(receipt)
                 store.journal.append(MACHINE, str(run.job_id), encode_event(event, now_ms))
                 if isinstance(event, ev.BidTaken):
-                    apply_transfer(store, grant(event.bid.bidder, self._welcome_mana, "welcome"))
+                    apply_transfer(store, self._bidders.welcome(event.bid.bidder))
                 if isinstance(event, ev.ReceiptTaken) and event.receipt.output:
                     store.blocks.pin(f"job:{run.job_id}", [event.receipt.output])
                 apply_transfers(store, effects)
                 store.jobs.upsert(_record(run))
 
+            run.ahead = True
             try:
                 await self._shell.storage.transact(commit)
-            except IcnLiteError:
+            except Exception:
                 await self._restore(run)
                 raise
+            run.ahead = False
             if isinstance(event, ev.ReceiptTaken):
                 run.receipts[(event.receipt.shard, event.receipt.executor)] = event.cid
         await self._perform(run, effects)
@@ -264,6 +299,7 @@ class Originations:
         """Make a machine again from what is on the disk."""
         rebuilt = await self._rebuild(run.job_id)
         run.machine, run.leases, run.receipts = rebuilt.machine, rebuilt.leases, rebuilt.receipts
+        run.ahead = False
 
     async def _rebuild(self, job: Cid) -> JobRun:
         entries = await self._shell.storage.run(lambda store: store.journal.replay(MACHINE, str(job)))
@@ -286,7 +322,7 @@ class Originations:
         self._shell.clock.advance_to(last_ms)
         if job not in self.jobs:  # at start, not when a failed commit is undone
             for verdict in judged:
-                self._judge(verdict)
+                self._bidders.judge(verdict)
         for offer in machine.offers():
             self._seal_lease(run, offer)
         return run
@@ -305,15 +341,12 @@ class Originations:
                 case ev.FetchOutput():
                     self._shell.tasks.spawn(self._fetch(run, effect), f"output from {effect.executor.short}")
                 case ev.Judged():
-                    self._judge(effect)
+                    self._bidders.judge(effect)
                 case ev.Ended():
                     log.info("job %s %s: %s", run.job_id, effect.phase.value, effect.sentence)
                 case ev.MoveMana() | ev.Settled():
                     pass  # done within the commit, or only of interest to those who watch
         self._shell.changed.ring()
-
-    def _judge(self, verdict: ev.Judged) -> None:
-        self.reputation[verdict.executor] = after(self.reputation.get(verdict.executor, START_PPM), verdict.outcome)
 
     def _announcement(self, opened: JobOpened) -> Sealed[JobAnnouncementV1]:
         shell, job = self._shell, opened.job
@@ -341,6 +374,8 @@ class Originations:
 
     async def _offer(self, run: JobRun, offer: ev.OfferLease, block: bytes) -> None:
         reason = "unreachable"
+        if not self._shell.peers.endpoints(offer.executor):
+            await self._shell.changed.wait(MEETING_S)  # just started: the first greetings are on their way
         for attempt in range(OFFER_TRIES):
             try:
                 await self._shell.send(offer.executor, paths.LEASES, block)
@@ -382,37 +417,6 @@ class Originations:
         async with shell.transfers:
             data = await shell.courier.fetch_block(shell.peers.endpoints(effect.executor), output, most)
         await self._apply(run, ev.OutputStored(output), blocks=[(output, data)])
-
-    # -- what the market asks
-
-    def _tender(self, run: JobRun) -> Tender:
-        now_ms, terms = self._shell.clock.now_ms(), run.machine.terms
-        window_ms = terms.started_ms + terms.bidding_ms - now_ms if run.machine.phase is ev.Phase.BIDDING else 0
-        return Tender(run.job_id, terms.job, terms.deadline_ms - now_ms, window_ms, frozenset(run.machine.bids))
-
-    async def _bidder(self, did: Did) -> Bidder:
-        """What we know of a bidder; one that our ledger never saw has the welcome before it, and nothing is written."""
-        peer = self._shell.peers.peers.get(did)
-        welcome = grant(did, self._welcome_mana, "welcome")
-
-        def balance(store: Store) -> int:
-            known = store.ledger.balance(account_of(did))
-            return known if store.ledger.get(welcome.id) else known + self._welcome_mana
-
-        reputation = self.reputation.get(did, START_PPM)
-        return Bidder(await self._shell.storage.run(balance), reputation, peer.advert.capability if peer else None)
-
-    def _rank(self, run: JobRun, now_ms: int) -> tuple[Cid, ...]:
-        """The bids from best to worst by the job's strategy."""
-        terms = run.machine.terms
-        offers: list[Offer] = []
-        for bidder, taken in run.machine.bids.items():
-            reputation = self.reputation.get(bidder, START_PPM)
-            remaining_ms = terms.deadline_ms - now_ms
-            score = score_bid(taken.bid, terms.job, remaining_ms=remaining_ms, reputation_ppm=reputation)
-            offers.append(Offer(taken.cid, taken.bid, score.total_ppm))
-        ranked = select(offers, terms.job.selection_strategy, len(offers), terms.job.nonce)
-        return tuple(offer.cid for offer in ranked)
 
     def _run_of(self, job: Cid) -> JobRun:
         run = self.jobs.get(job)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from typing import Final
+from typing import Final, TypeVar, cast
 
 from icn_lite.model.errors import IcnLiteError
 
+T = TypeVar("T")
 MAX_TASKS: Final = 4_096  # deliveries and fetches under way; each is bounded by its own deadline
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,15 @@ class Tasks:
         task.add_done_callback(self._running.discard)
         task.add_done_callback(lambda _: work.close())  # a task cancelled before its first step never began it
 
+    async def finish(self, work: Coroutine[object, object, T], name: str) -> T:
+        """Run `work` to its end even if the caller is cancelled: what must not stop half-way, such as a commit."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        owned = cast("asyncio.Task[None]", task)
+        self._running.add(owned)
+        owned.add_done_callback(self._running.discard)
+        owned.add_done_callback(_seen)
+        return await asyncio.shield(task)
+
     async def close(self) -> None:
         """Cancel what still runs and wait for it."""
         self._closing = True
@@ -47,3 +57,9 @@ class Tasks:
             log.warning("%s: %s", name, error)
         except Exception:
             log.exception("%s failed", name)
+
+
+def _seen(task: asyncio.Task[None]) -> None:
+    """The caller hears of the error; where it has gone, nobody else needs to."""
+    if not task.cancelled():
+        task.exception()
