@@ -13,7 +13,7 @@ from icn_lite.model.capability import AllowanceLevel, NodeCapability, NodeRole
 from icn_lite.model.job import Architecture
 from icn_lite.node.config import Config
 from icn_lite.wasm.limits import PAGE_BYTES
-from icn_lite.wasm.prepare import METER
+from icn_lite.wasm.prepared import METER
 
 _ARCHITECTURES: Final = {
     "x86_64": Architecture.X86_64,

@@ -15,7 +15,7 @@ from typing import Final
 from icn_lite.model.cid import Cid
 from icn_lite.model.errors import ModuleError, ProfileError
 from icn_lite.wasm.limits import DEFAULT_LIMITS, Limits
-from icn_lite.wasm.prepare import Prepared, prepare
+from icn_lite.wasm.prepared import Prepared
 
 MAX_KEPT: Final = 8  # prepared modules in memory; a megabyte each at most on small devices
 NOT_FOR_PROFILES: Final = frozenset({"memory_pages", "stack_bytes"})  # they change what a guest computes
@@ -54,6 +54,8 @@ class Preparations:
         return known
 
     def _prepare(self, code: bytes, pages: int) -> Prepared | ModuleError:
+        from icn_lite.wasm.prepare import prepare  # loaded with the first module: 1 MB that a node at rest spares
+
         try:
             return prepare(code, replace(self._limits, memory_pages=pages))
         except ModuleError as error:

@@ -22,7 +22,7 @@ from icn_lite.model.receipt import (
 )
 from icn_lite.sandbox.outcome import RunOutcome
 from icn_lite.store.db import Store
-from icn_lite.wasm.prepare import FUEL_SCHEDULE, METER
+from icn_lite.wasm.prepared import FUEL_SCHEDULE, METER
 
 
 @dataclass(frozen=True, slots=True)

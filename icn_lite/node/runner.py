@@ -49,7 +49,7 @@ from icn_lite.sandbox.pool import run_once
 from icn_lite.sandbox.value import Value, parse_value
 from icn_lite.store.db import Store
 from icn_lite.wasm.limits import DEFAULT_LIMITS, Limits
-from icn_lite.wasm.prepare import Prepared, prepare
+from icn_lite.wasm.prepared import Prepared
 from icn_lite.wasm.types import FuncType
 
 LOCK_WAIT_MS: Final = 5_000  # another `run` holds the home for one commit, some ten milliseconds on a slow card
@@ -95,6 +95,8 @@ def profile_limits(profile: Profile) -> Limits:
 
 def prepare_order(order: RunOrder) -> Prepared:
     """Prepare the module within the order's limits; raises `ModuleError`."""
+    from icn_lite.wasm.prepare import prepare  # 1 MB that a node at rest spares
+
     return prepare(order.module, replace(order.limits, memory_pages=order.pages))
 
 

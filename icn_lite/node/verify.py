@@ -25,7 +25,7 @@ from icn_lite.node.runner import RunOrder, is_wasi, prepare_order, request_for
 from icn_lite.sandbox.outcome import DEFAULT_OUTPUT_BYTES, DEFAULT_PAGES, RunContext
 from icn_lite.sandbox.pool import run_once
 from icn_lite.sandbox.value import parse_value
-from icn_lite.wasm.prepare import FUEL_SCHEDULE, METER
+from icn_lite.wasm.prepared import FUEL_SCHEDULE, METER
 
 RERUN_TIMEOUT_MS: Final = 24 * 3600 * 1000  # whoever re-checks may be slower than whoever ran; fuel is the limit
 

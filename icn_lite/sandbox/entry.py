@@ -14,7 +14,7 @@ from typing import Final
 from icn_lite.model.errors import UsageError
 from icn_lite.sandbox.outcome import RunRequest
 from icn_lite.sandbox.value import Value, ValueType
-from icn_lite.wasm.prepare import Prepared
+from icn_lite.wasm.prepared import Prepared
 from icn_lite.wasm.types import Export, FuncType
 
 TYPE_WORDS: Final[dict[int, ValueType]] = {0x7F: "i32", 0x7E: "i64", 0x7D: "f32", 0x7C: "f64"}

@@ -12,7 +12,7 @@ from typing import Final, Literal, TypeAlias
 
 from icn_lite.model.errors import FailureReason, UsageError
 from icn_lite.sandbox.value import Value
-from icn_lite.wasm.prepare import Prepared
+from icn_lite.wasm.prepared import Prepared
 
 RunStatus: TypeAlias = Literal["completed", "trapped", "out_of_fuel", "failed"]
 

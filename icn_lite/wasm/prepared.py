@@ -1,4 +1,4 @@
-"""What `prepare` gives, apart from how it is made: a node at rest knows the one and has not loaded the other (2 MB)."""
+"""What `prepare` gives, apart from how it is made: a node at rest knows the one and has not loaded the other (1 MB)."""
 
 from __future__ import annotations
 
