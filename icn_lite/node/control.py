@@ -39,7 +39,7 @@ class ControlServer:
         self._path = path
         self._commands = commands
         self._server: asyncio.Server | None = None
-        self._open = 0
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Listen; a socket that a killed node left behind is replaced: the home's lock says that nobody uses it."""
@@ -47,18 +47,25 @@ class ControlServer:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with _address(self._path) as address:
             listener.bind(address)
-            self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=MAX_LINE_BYTES)
+            self._server = await asyncio.start_unix_server(self._connected, sock=listener, limit=MAX_LINE_BYTES)
         self._path.chmod(0o600)
 
     async def close(self) -> None:
-        """Stop listening and remove the socket."""
+        """Stop listening, end the commands that still wait, and remove the socket."""
         if self._server is not None:
             self._server.close()
             self._server = None
+            for task in self._serving:
+                task.cancel()
+            await asyncio.gather(*self._serving, return_exceptions=True)
             self._path.unlink(missing_ok=True)
 
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer), name="control")
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open += 1
         try:
             answer = await self._answer(reader)
             with contextlib.suppress(ConnectionError, TimeoutError):
@@ -66,12 +73,11 @@ class ControlServer:
                     writer.write(json.dumps(answer).encode("utf-8") + b"\n")
                     await writer.drain()
         finally:
-            self._open -= 1
             writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader) -> Json:
         try:
-            if self._open > MAX_CONNECTIONS:
+            if len(self._serving) > MAX_CONNECTIONS:
                 raise UsageError(f"{MAX_CONNECTIONS} commands are being answered already", hint="try again")
             command, request, body = await self._read(reader)
             async with asyncio.timeout(ANSWER_S):
@@ -80,6 +86,9 @@ class ControlServer:
             return {"error": dict(error.as_json()), "exit_code": error.exit_code}
         except TimeoutError:
             return {"error": dict(PeerError("no answer in time", hint="try again").as_json()), "exit_code": 7}
+        except Exception:
+            log.exception("a command failed")
+            return {"error": dict(IcnLiteError("a fault of this node", hint="see its log").as_json()), "exit_code": 1}
 
     async def _read(self, reader: asyncio.StreamReader) -> tuple[Command, Mapping[str, Json], bytes]:
         async with asyncio.timeout(READ_S):
@@ -87,13 +96,14 @@ class ControlServer:
                 request = json.loads(await reader.readline())
             except (ValueError, RecursionError) as error:
                 raise UsageError("expected one line of JSON") from error
-            if not isinstance(request, dict) or request.get("command") not in self._commands:
+            command = request.get("command") if isinstance(request, dict) else None
+            if not isinstance(command, str) or command not in self._commands:
                 raise UsageError(f"expected a command, one of {', '.join(sorted(self._commands))}")
             size = request.get("size", 0)
-            if not isinstance(size, int) or not 0 <= size <= MAX_BODY_BYTES:
+            if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= MAX_BODY_BYTES:
                 raise UsageError(f"expected a size of at most {MAX_BODY_BYTES} bytes, found {size!r}")
             try:
-                return self._commands[request["command"]], request, await reader.readexactly(size)
+                return self._commands[command], request, await reader.readexactly(size)
             except asyncio.IncompleteReadError as error:
                 raise UsageError(f"expected {size} bytes, found {len(error.partial)}") from error
 

@@ -18,6 +18,7 @@ from icn_lite.store.peers import Found
 
 MAX_PEERS: Final = 256  # neighbours of one local mesh; each takes about 2 kB
 MAX_CANDIDATES: Final = 256  # URIs waiting for their greeting
+MAX_PROVEN: Final = 4  # addresses of one peer that answered, before those that it claims: each may cost a deadline
 HEARTBEAT_MS: Final = 30_000
 FIRST_RETRY_MS: Final = 1_000
 LAST_RETRY_MS: Final = 300_000  # a silent peer is asked every five minutes at last
@@ -115,9 +116,14 @@ class PeerBook:
         known.heard_ms = max(known.heard_ms, now_ms)
         if advert.seq >= known.advert.seq:
             known.advert, known.block = advert, sealed.block
-        tried = proven or tuple(uri for uri in known.endpoints if uri in self.candidates)
-        known.endpoints = tuple(dict.fromkeys((*tried, *known.advert.endpoints)))
+        tried = (*proven, *(uri for uri in known.endpoints if self._answers(uri, sealed.signer)))
+        known.endpoints = tuple(dict.fromkeys((*tried[:MAX_PROVEN], *known.advert.endpoints)))
         return False
+
+    def _answers(self, uri: str, did: Did) -> bool:
+        """Whether this peer answered at this address when it was greeted there last."""
+        candidate = self.candidates.get(uri)
+        return candidate is not None and candidate.did == did
 
     def live(self, now_ms: int) -> list[Peer]:
         """Peers heard of lately."""

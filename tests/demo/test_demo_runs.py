@@ -14,9 +14,9 @@ from demo_world import FILE_BYTES, FILES, REPOSITORY, demo
 from icn_lite.model.cid import Cid
 from icn_lite.model.receipt import read_receipt
 
-KEYS = set(
-    ["verified", "files", "mismatches", "nodes", "shards", "ledger", "receipts", "receipts_verified", "seconds", "home"]
-)
+KEYS = {
+    "verified", "files", "mismatches", "nodes", "shards", "ledger", "receipts", "receipts_verified", "seconds", "home",
+}  # fmt: skip
 SHARD_KEYS = {"index", "executors", "fuel_used", "ms", "verdict"}
 
 
