@@ -199,12 +199,17 @@ def read_done(fields: list[cbor.Value], request: RunRequest, entry: Entry, timin
         exit_code=exit_code,
         results=results,
         memory_pages_peak=pages,
-        output=output or b"".join(value.to_bytes() for value in results),
+        output=output or _as_output(results),
         log=log,
         host_calls=min(calls, HOST_CALL_LIMIT),
         cpu_ms=min(cpu_us // 1000, timing.wall_ms),
         wall_ms=timing.wall_ms,
     )
+
+
+def _as_output(results: tuple[Value, ...]) -> bytes:
+    """icn-core's output: the eight little-endian bytes of the i64 that `run` returns. Other results are no output."""
+    return results[0].to_bytes() if [value.type for value in results] == ["i64"] else b""
 
 
 def _results(bits: list[cbor.Value], entry: Entry) -> tuple[Value, ...]:
