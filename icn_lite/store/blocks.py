@@ -17,6 +17,7 @@ from icn_lite.store.database import Database
 
 DEFAULT_BUDGET_BYTES: Final = 256 << 20  # modules, inputs and outputs of some hundred shards; 3 % of an 8 GB card
 MAX_BLOCK_BYTES: Final = 64 << 20  # blocks are handled whole in memory: what the largest profile's guests hold
+LARGE_BYTES: Final = 4 << 20  # from here on a block is written and read without the two copies that SQLite makes
 MAX_TOUCHES: Final = 1_024  # uses remembered until the next commit; further ones only cost their place in the order
 MAX_HOLDER_CHARS: Final = 128  # "lease:" and a CID, with room
 
@@ -45,16 +46,19 @@ class Blocks:
                 "INSERT INTO blocks(cid, size, used) VALUES (?, ?, (SELECT coalesce(max(used), 0) + 1 FROM blocks))",
                 (str(cid), len(data)),
             )
-            self._db.run("INSERT INTO block_data(id, data) VALUES (?, ?)", (row, data))
+            if len(data) < LARGE_BYTES:
+                self._db.run("INSERT INTO block_data(id, data) VALUES (?, ?)", (row, data))
+            else:
+                self._db.run("INSERT INTO block_data(id, data) VALUES (?, zeroblob(?))", (row, len(data)))
+                self._db.write_blob("block_data", "data", row, data)
         return True
 
     def get(self, cid: Cid) -> bytes | None:
         """The bytes of a block, or None. They are checked again, so a decaying disk never passes for content."""
-        row = self._db.row("SELECT data FROM block_data JOIN blocks USING (id) WHERE cid = ?", (str(cid),))
-        if row is None:
+        found, data = self._read(cid)
+        if not found:
             return None
-        data = row[0]
-        if not isinstance(data, bytes) or not cid.fits(data):
+        if data is None or not cid.fits(data):
             raise StoreError(f"block {cid} is damaged on the disk", hint="delete it and fetch it again; check the disk")
         self._touch(str(cid))
         return data
@@ -76,8 +80,20 @@ class Blocks:
             return self._db.run("DELETE FROM blocks WHERE cid = ?", (str(cid),)) > 0
 
     def _whole(self, cid: Cid) -> bool:
-        row = self._db.row("SELECT data FROM block_data JOIN blocks USING (id) WHERE cid = ?", (str(cid),))
-        return row is not None and isinstance(row[0], bytes) and cid.fits(row[0])
+        _, data = self._read(cid)
+        return data is not None and cid.fits(data)
+
+    def _read(self, cid: Cid) -> tuple[bool, bytes | None]:
+        """Whether there is such a block, and what is stored as its bytes, unchecked."""
+        query = """SELECT id, CASE WHEN length(data) < ? THEN data END FROM blocks JOIN block_data USING (id)
+            WHERE cid = ?"""
+        row = self._db.row(query, (LARGE_BYTES, str(cid)))
+        if row is None:
+            return False, None
+        number, data = row
+        if data is None and isinstance(number, int):
+            data = self._db.read_blob("block_data", "data", number)
+        return True, data if isinstance(data, bytes) else None
 
     @property
     def total_bytes(self) -> int:

@@ -134,6 +134,22 @@ class Database:
         value = row[0] if row else None
         return value if isinstance(value, str) else ""
 
+    def write_blob(self, table: str, column: str, row: int, data: bytes) -> None:
+        """Fill a row's blob, which was made with `zeroblob`; binding it in a statement would copy it twice."""
+        try:
+            with self._connection.blobopen(table, column, row) as blob:
+                blob.write(data)
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+
+    def read_blob(self, table: str, column: str, row: int) -> bytes:
+        """A row's blob, copied once; a query's answer is copied twice."""
+        try:
+            with self._connection.blobopen(table, column, row, readonly=True) as blob:
+                return blob.read()
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+
     def _execute(self, statement: str, parameters: Sequence[Scalar]) -> sqlite3.Cursor:
         try:
             return self._connection.execute(statement, parameters)
