@@ -15,7 +15,7 @@ from typing import Final
 
 M_MMAP_THRESHOLD: Final = -3  # mallopt(3)
 M_ARENA_MAX: Final = -8
-MAP_FROM_BYTES: Final = 1 << 20  # whole blocks, not the pieces in which they travel
+MAP_FROM_BYTES: Final = 256 << 10  # whole blocks, and the pieces of 460 kB in which they travel
 ARENAS: Final = 2  # the event loop's and the store's; each further thread's would keep free memory of its own
 
 

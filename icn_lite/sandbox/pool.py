@@ -267,7 +267,7 @@ class Pool:
         loop = asyncio.get_running_loop()
         reader = FrameReader(child.socket, wire.answer_limit(run.request))
         try:
-            await loop.sock_sendall(child.socket, wire.encode_request(run.request, run.entry, self._host))
+            await self._send(run, child)
             self._children.replenish()
             while True:
                 body = await reader.next()
@@ -280,6 +280,12 @@ class Pool:
                 await loop.sock_sendall(child.socket, await self._answer(run, fields))
         except ConnectionError:
             return None
+
+    async def _send(self, run: _Run, child: Child) -> None:
+        """The request; nothing keeps its bytes while the guest runs."""
+        loop = asyncio.get_running_loop()
+        for piece in wire.encode_request(run.request, run.entry, self._host):
+            await loop.sock_sendall(child.socket, piece)
 
     async def _answer(self, run: _Run, fields: list[cbor.Value]) -> bytes:
         call = wire.read_call(fields)

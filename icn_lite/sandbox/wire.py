@@ -48,8 +48,11 @@ def answer_limit(request: RunRequest) -> int:
     return max(request.output_limit + request.log_limit, hostabi.MAX_REMOTE_BYTES) + FRAME_OVERHEAD_BYTES
 
 
-def encode_request(request: RunRequest, entry: Entry, host: HostPort | None) -> bytes:
-    """The frame that starts a run; the order of the fields is `child.Request`'s."""
+def encode_request(request: RunRequest, entry: Entry, host: HostPort | None) -> tuple[bytes, bytes]:
+    """The frame that starts a run, its length and its body; the order of the fields is `child.Request`'s.
+
+    Two pieces, because a body holds the input, tens of megabytes, and joining them would copy it once more.
+    """
     prepared, context = request.prepared, request.context
     style = child.INPUT_ENTRY if entry.takes_input else child.CALL_ENTRY
     args: list[cbor.Value] = [[value.type, value.bits] for value in entry.args]
@@ -80,7 +83,8 @@ def encode_request(request: RunRequest, entry: Entry, host: HostPort | None) -> 
         request.seed,
         list(context.arguments),
     ]
-    return frame([child.RUN, fields])
+    body = cbor.encode([child.RUN, fields])
+    return len(body).to_bytes(4, "big"), body
 
 
 def encode_probe() -> bytes:

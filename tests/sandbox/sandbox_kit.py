@@ -72,7 +72,7 @@ async def lone_child(engine: str = "wasm3") -> AsyncIterator[tuple[Children, Chi
 async def send(child: Child, run: RunRequest) -> None:
     from icn_lite.sandbox.entry import plan_entry
 
-    frame = wire.encode_request(run, plan_entry(run), None)
+    frame = b"".join(wire.encode_request(run, plan_entry(run), None))
     await asyncio.get_running_loop().sock_sendall(child.socket, frame)
 
 

@@ -109,7 +109,7 @@ def test_the_request_that_is_written_is_the_one_that_is_read() -> None:
     text = f'(module {HOST} (memory 1) (func (export "run") (param i32 i32) (result i32) (i32.const 0)))'
     context = RunContext("job", 2, "cid", True, 3, "stage", "input", ("a", "b"))
     run = request(text, input=b"in", context=context, seed=b"seed", timeout_ms=7)
-    item = frames.decode(wire.encode_request(run, plan_entry(run), None)[4:])
+    item = frames.decode(wire.encode_request(run, plan_entry(run), None)[1])
     assert isinstance(item, list)
     got = child.Request(item[1])
     assert (got.code, got.input, got.seed, got.arguments) == (run.prepared.code, b"in", b"seed", ["a", "b"])
