@@ -349,7 +349,9 @@ class Executions:
         try:
             if module is None or data is None:
                 raise StoreError("a block of the lease left the store")
-            return await self._pool.run(await self._request(run, subject, module, data))
+            request = await self._request(run, subject, module, data)
+            self._policy.begins()  # wakes the device's care, which then finds the pool at work
+            return await self._pool.run(request)
         except ModuleError as error:
             return _failed(self._pool, subject, FailureReason.UNSUPPORTED_OPERATION, error)
         except IcnLiteError as error:

@@ -99,7 +99,7 @@ class Offers:
             reason = self._policy.may_begin()
             bid = bidding.consider(sealed.document, self._view())
             if isinstance(bid, Refusal):
-                reason = f"{bid.code.value} {bid.message}"
+                reason = reason or f"{bid.code.value} {bid.message}"  # the device's own words tell more
             if reason or isinstance(bid, Refusal):
                 self._decline(job_id, reason)
                 return None

@@ -1,0 +1,166 @@
+"""The device's care: what the sensors say reaches the guests, their originators and the receipts."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from node_guests import slow_guest
+from node_stranger import Stranger
+from node_world import World, until
+
+from icn_lite.device.catalogue import load_profile
+from icn_lite.device.governor import Level
+from icn_lite.device.reading import Quantity, Readings, known, unknown
+from icn_lite.mesh import table as paths
+from icn_lite.node import care as module
+from icn_lite.node.care import BUSY_MS, DUTY_PERIOD_MS, Care
+from icn_lite.node.config import Role
+from icn_lite.resources import guest_module
+
+PHONE = load_profile("termux-phone")
+HOUR_MS = 3_600_000
+
+
+def phone(soc_c: int | None = 30, pct: int = 90, mains: int = 1) -> Readings:
+    heat = (
+        unknown(Quantity.SOC_TEMP, "test", "denied") if soc_c is None else known(Quantity.SOC_TEMP, soc_c * 1000, "t")
+    )
+    battery = (
+        known(Quantity.BATTERY_PRESENT, 1, "t"),
+        known(Quantity.BATTERY_PCT, pct, "t"),
+        known(Quantity.ON_MAINS, mains, "t"),
+        known(Quantity.BATTERY_TEMP, 25_000, "t"),
+    )
+    return Readings((heat, *battery))
+
+
+class Hub:
+    """Says what the test wants."""
+
+    def __init__(self, readings: Readings) -> None:
+        self.readings = readings
+
+    async def read(self) -> Readings:
+        return self.readings
+
+
+class Pool:
+    """Notes when it stood still, on the test's clock."""
+
+    def __init__(self, time: Time) -> None:
+        self.time, self.accepted, self.suspended = time, 1, False
+        self.moves: list[tuple[int, str]] = []
+
+    def suspend(self) -> None:
+        self.suspended = True
+        self.moves.append((self.time.now_ms, "stop"))
+
+    def resume(self) -> None:
+        self.suspended = False
+        self.moves.append((self.time.now_ms, "go"))
+
+
+class Time:
+    """A clock that a sleep moves on; the given number of sleeps ends the test's watch."""
+
+    def __init__(self, sleeps: int) -> None:
+        self.now_ms, self.left = 0, sleeps
+
+    async def sleep(self, seconds: float) -> None:
+        if self.left == 0:
+            raise asyncio.CancelledError
+        self.left -= 1
+        self.now_ms += round(seconds * 1000)
+
+
+async def watched(monkeypatch: pytest.MonkeyPatch, readings: Readings, sleeps: int) -> tuple[Care, Pool]:
+    time = Time(sleeps)
+    pool = Pool(time)
+    care = Care(PHONE, Hub(readings), pool, lambda: None)  # type: ignore[arg-type]
+    monkeypatch.setattr(module, "clock_ms", lambda: time.now_ms)
+    fake = SimpleNamespace(sleep=time.sleep, Event=asyncio.Event, timeout=asyncio.timeout)
+    monkeypatch.setattr(module, "asyncio", fake)
+    with pytest.raises(asyncio.CancelledError):
+        await care.watch()
+    return care, pool
+
+
+async def test_a_cool_device_is_never_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    care, pool = await watched(monkeypatch, phone(), 5)
+    assert (care.allowance.level, pool.moves) == (Level.RUN, [])
+    assert pool.time.now_ms == 5 * BUSY_MS
+    assert care.why_not() == ""
+
+
+async def test_a_warm_device_runs_its_share_of_every_period(monkeypatch: pytest.MonkeyPatch) -> None:
+    thermal = PHONE.thermal
+    warm_c = (thermal.soft_c + thermal.hard_c) // 2
+    care, pool = await watched(monkeypatch, phone(warm_c), 8)
+    assert care.allowance.level is Level.SLOW
+    duty_pm = care.allowance.duty_pm
+    assert 0 < duty_pm < 1000
+    assert pool.time.now_ms == 4 * DUTY_PERIOD_MS
+    run_ms = DUTY_PERIOD_MS * duty_pm // 1000
+    stops = [at for at, what in pool.moves if what == "stop"]
+    goes = [at for at, what in pool.moves if what == "go"]
+    assert stops == [period * DUTY_PERIOD_MS + run_ms for period in range(4)]
+    assert goes == [period * DUTY_PERIOD_MS for period in range(1, 5)]
+
+
+async def test_a_hot_device_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    care, pool = await watched(monkeypatch, phone(PHONE.thermal.hard_c + 1), 3)
+    assert care.allowance.level is Level.SUSPEND
+    assert pool.moves == [(0, "stop")]
+    assert care.why_not().startswith("suspend: ")
+
+
+async def test_unknown_is_never_safe(monkeypatch: pytest.MonkeyPatch) -> None:
+    care, _ = await watched(monkeypatch, phone(None), 2)
+    assert care.allowance.duty_pm < 1000
+    assert any("SoC" in reason or "temperature" in reason for reason in care.allowance.reasons)
+    health = care.health()
+    assert health is not None
+    assert (health.battery_pct, health.charging, health.temp_mc) == (90, True, None)
+
+
+async def test_without_readings_a_receipt_says_nothing_of_health() -> None:
+    care = Care(PHONE, Hub(Readings()), Pool(Time(0)), lambda: None)  # type: ignore[arg-type]
+    await care.look()
+    assert care.health() is None
+    assert care.why_not()  # a phone whose battery nobody sees still has one
+
+
+async def test_heat_stops_a_guest_and_coolness_lets_it_go_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    now_ms = [0]
+    monkeypatch.setattr(module, "clock_ms", lambda: now_ms[0])
+    monkeypatch.setattr(module, "BUSY_MS", 20)
+    node = await world.start("executor-1", Role.EXECUTE)
+    hub: Any = Hub(Readings((known(Quantity.SOC_TEMP, 40_000, "t"), known(Quantity.BATTERY_PRESENT, 0, "t"))))
+    node.care._hub, node.care._profile = hub, load_profile("pi-4")
+    originator = Stranger("originator")
+    await originator.start(node)
+    try:
+        job = originator.job(b"x", slow_guest(120_000_000))
+        bid = await originator.announce(job)
+        await originator.post(paths.LEASES, originator.lease(job, bid).block)
+        await until(node, lambda: node.pool.accepted > 0)
+        hub.readings = Readings((known(Quantity.SOC_TEMP, 95_000, "t"), known(Quantity.BATTERY_PRESENT, 0, "t")))
+        await until(node, lambda: node.pool.suspended)
+        assert not originator.receipts
+        other = originator.job(b"y", guest_module("echo"), nonce=bytes(16))
+        await originator.post(paths.JOBS, originator.announcement(other).block)
+        assert node.executions is not None
+        reason = node.executions.offers.declined[other.id]
+        assert "suspend" in reason
+        assert "°C" in reason or "temperature" in reason.lower()
+        hub.readings = Readings((known(Quantity.SOC_TEMP, 40_000, "t"), known(Quantity.BATTERY_PRESENT, 0, "t")))
+        now_ms[0] += HOUR_MS
+        await until(node, lambda: not node.pool.suspended)
+        (receipt,) = await originator.until(lambda: originator.receipts)
+        assert receipt.document.health is not None
+        assert receipt.document.health.temp_mc == 40_000
+    finally:
+        await originator.close()
