@@ -308,6 +308,9 @@ async def test_a_receipt_is_acknowledged_again_and_taken_once(world: World, stra
     assert len(set(acks)) == 1
     rows = await node.shell.storage.run(lambda store: store.receipts.list())
     assert [row.cid for row in rows] == [good.cid]
+    assert node.originations is not None
+    machine = node.originations.jobs[running.job].machine
+    await until(node, lambda: first.did in machine.findings[0])  # the output is here: nothing is under way
     before = await _machine_entries(node, running.job)
     await first.client.post_receipt(first.uri, good.block)
     assert await _machine_entries(node, running.job) == before
