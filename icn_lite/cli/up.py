@@ -37,14 +37,17 @@ def up(app: App, /, passphrase_file: str | None, until_eof: bool, **settings: Wo
     """
     from icn_lite.node.config import load_config
     from icn_lite.node.node import Node, NodeOptions
+    from icn_lite.node.thrift import Thrift
 
     home = app.home_for_work()
     config = load_config(home.config, app.environ, settings)
     _log_to_stderr(config.log_level.value)
-    node = Node(NodeOptions(home, config, app.load_key(home, passphrase_file)))
+    thrift = Thrift()
+    node = Node(NodeOptions(home, config, app.load_key(home, passphrase_file), thrift.give_back))
 
     async def work() -> None:
         def ready() -> None:
+            thrift.settle()
             facts: dict[str, Json] = {
                 "did": str(node.shell.did),
                 "port": node.endpoint.port,

@@ -44,7 +44,6 @@ from icn_lite.node.peerbook import PeerBook
 from icn_lite.node.preparing import Preparations, structural_limits
 from icn_lite.node.shell import Shell
 from icn_lite.node.storage import Storage
-from icn_lite.node.thrift import Thrift
 from icn_lite.sandbox.pool import Pool, PoolConfig
 from icn_lite.store.db import Store
 from icn_lite.store.peers import Found, PeerRecord
@@ -67,6 +66,7 @@ class NodeOptions:
     home: Home
     config: Config
     signer: cose.Signer
+    at_rest: Callable[[], None] = lambda: None  # called when no job and no lease is open any more
 
 
 class Node:
@@ -95,13 +95,11 @@ class Node:
         self._advert_seq = 0
         self._refusals: dict[str, int] = {}
         self._busy = False
-        self._thrift = Thrift()
 
     async def run(self, ready: Callable[[], None] = lambda: None) -> None:
         """Work until cancelled; `ready` is called once everything listens."""
         async with AsyncExitStack() as stack:
             await self._start(stack)
-            self._thrift.settle()
             ready()
             while True:
                 await self._tick()
@@ -187,7 +185,7 @@ class Node:
         await self._store_refusals()
         was_busy, self._busy = self._busy, self._works()
         if was_busy and not self._busy:
-            self._thrift.give_back()
+            self.options.at_rest()
         await self.shell.changed.wait(self._until_next_s())
 
     def _works(self) -> bool:

@@ -5,6 +5,8 @@ buffer by itself with every such buffer that is freed, up to 32 MiB, and later o
 shrinks: after a job with blocks of 40 MB a node held 140 MB for good. A fixed limit keeps them apart, and what the
 heap still holds free is given back when nothing is left to do. Other C libraries (musl, Android's) map large buffers
 anyway and have nothing to be told; there nothing happens.
+
+All of this concerns the whole process, so it is for `icn-lite up`, whose process is the node's own.
 """
 
 from __future__ import annotations

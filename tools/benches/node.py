@@ -70,13 +70,12 @@ def rows() -> Iterator[Row]:
 
 def _idle() -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder, fleet(Path(folder)) as nodes:
-        coordinator = nodes.start("coordinator", "submit", "server")
-        executors = [nodes.start(f"executor-{number}", "execute", "server") for number in (1, 2)]
+        # Submitters: they have a sandbox as well, and no other node of this machine gives them work meanwhile.
+        first, *others = (nodes.start(f"node-{number}", "submit", "server") for number in (1, 2, 3))
         nodes.wait_ready()
-        _meet(coordinator, executors)
+        _meet(first, others)
         time.sleep(QUIET_S)  # a bench measures time; nothing else tells that zeroconf has said everything
-        # An executor has everything that a coordinator has, and a sandbox that is used.
-        trees = [_tree(node) for node in executors]
+        trees = [_tree(node) for node in others]
         before = [[_use(pid) for pid in tree] for tree in trees]
         begun = time.monotonic()
         time.sleep(WINDOW_S)
@@ -86,16 +85,16 @@ def _idle() -> Iterator[Row]:
         wakes = statistics.mean(sum(now.wakes - then.wakes for now, then in pair) for pair in pairs) / spent
         cpu_ms = statistics.mean(sum(now.cpu_ms - then.cpu_ms for now, then in pair) for pair in pairs) / spent * 60
         resident = [[_memory(pid) for pid in tree] for tree in trees]
-        peers = len(_list(coordinator, "peers"))
+        peers = len(_list(first, "peers"))
     bare, isolated, libraries = _resident("", "-c"), _resident("", "-I", "-S", "-c"), _resident(LIBRARIES, "-c")
     rss, pss = (statistics.mean(figures[0][kind] for figures in resident) for kind in ("Rss", "Pss"))
-    others = statistics.mean(sum(figure["Pss"] for figure in figures[1:]) for figures in resident)
+    sandbox = statistics.mean(sum(figure["Pss"] for figure in figures[1:]) for figures in resident)
     yield {"name": "idle node, resident (baseline: bare Python; peer: its libraries alone)", "value": round(rss, 1),
            "unit": "MB", "baseline": bare["Rss"], "peer": libraries["Rss"], "goal": RSS_GOAL_MB,
            "ok": rss <= RSS_GOAL_MB}  # fmt: skip
     yield {"name": "idle node, proportional share (PSS)", "value": round(pss, 1), "unit": "MB",
            "baseline": bare["Pss"], "peer": libraries["Pss"]}  # fmt: skip
-    yield {"name": "its zygote and spares, proportional share (baseline: python -I -S)", "value": round(others, 1),
+    yield {"name": "its zygote and spares, proportional share (baseline: python -I -S)", "value": round(sandbox, 1),
            "unit": "MB", "baseline": isolated["Pss"]}  # fmt: skip
     yield {"name": f"idle node with {peers} peers, wake-ups, sandbox included", "value": round(wakes, 2), "unit": "1/s",
            "goal": WAKE_UPS_GOAL, "ok": wakes <= WAKE_UPS_GOAL}  # fmt: skip
