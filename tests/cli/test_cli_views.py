@@ -41,7 +41,7 @@ def test_status_counts_what_is_stored(icn: Program, home: Path, guests: Path) ->
     answer = icn("status", "--json").json
     assert answer["receipts"] == 1
     assert answer["chain_head"] == {"seq": 0, "cid": receipt}
-    assert answer["blocks"] == 4  # module, input, job, output
+    assert answer["blocks"] == 3  # module, job, and nothing, which is input and output
     assert answer["mana"] == 0
 
 
