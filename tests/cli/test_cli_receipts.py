@@ -161,7 +161,7 @@ def test_running_again_with_files_alone(
         states = {check["name"]: check["state"] for check in done["receipts"][0]["checks"]}
         assert states.pop("chain") == "passed"
         assert states == {"signature": "passed", "output": "passed", "job": "skipped", "rerun": "passed"}
-    for wrong in (["--module", guests / "talk.wasm"], ["--output", guests / "talk.wasm"], ["--input", output]):
+    for wrong in (["--module", guests / "talk.wasm"], ["--output", guests / "talk.wasm"], ["--input", guests / "talk.wasm"]):
         refused = icn(*call, *wrong)
         assert (refused.code, refused.json["verified"]) == (8, False)
 
