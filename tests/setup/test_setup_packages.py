@@ -125,8 +125,7 @@ def test_a_missing_compiler_is_asked_for_when_something_has_to_be_compiled(
         '[project]\ndependencies = ["pywasm3==0.5.0"]\n[dependency-groups]\n', encoding="utf-8"
     )
     real = checkout.venv / "bin" / "python"
-    target = real.resolve()
-    real.unlink()
+    target = real.rename(real.with_name("python-itself"))  # it stays in the environment, with the packages there
     real.write_text(
         f'#!/bin/sh\ncase "$*" in *compiles*) exit 1 ;; *"pip install"*) exit 1 ;; esac\nexec "{target}" "$@"\n',
         encoding="utf-8",
