@@ -138,7 +138,19 @@ async def test_heat_stops_a_guest_and_coolness_lets_it_go_on(world: World, monke
     monkeypatch.setattr(module, "clock_ms", lambda: now_ms[0])
     monkeypatch.setattr(module, "BUSY_MS", 20)
     node = await world.start("executor-1", Role.EXECUTE)
-    hub: Any = Hub(Readings((known(Quantity.SOC_TEMP, 40_000, "t"), known(Quantity.BATTERY_PRESENT, 0, "t"))))
+    cool, hot = (
+        Readings((known(Quantity.SOC_TEMP, temp_mc, "t"), known(Quantity.BATTERY_PRESENT, 0, "t")))
+        for temp_mc in (40_000, 95_000)
+    )
+
+    class HeatingUp(Hub):
+        """Hot as soon as a guest is there, until the test cools it."""
+
+        async def read(self) -> Readings:
+            return hot if node.pool.accepted and self.readings is cool else cool
+
+    cooled = Readings(cool.items)
+    hub: Any = HeatingUp(cool)
     node.care._hub, node.care._profile = hub, load_profile("pi-4")
     originator = Stranger("originator")
     await originator.start(node)
@@ -146,8 +158,6 @@ async def test_heat_stops_a_guest_and_coolness_lets_it_go_on(world: World, monke
         job = originator.job(b"x", slow_guest(120_000_000))
         bid = await originator.announce(job)
         await originator.post(paths.LEASES, originator.lease(job, bid).block)
-        await until(node, lambda: node.pool.accepted > 0)
-        hub.readings = Readings((known(Quantity.SOC_TEMP, 95_000, "t"), known(Quantity.BATTERY_PRESENT, 0, "t")))
         await until(node, lambda: node.pool.suspended)
         assert not originator.receipts
         other = originator.job(b"y", guest_module("echo"), nonce=bytes(16))
@@ -156,7 +166,7 @@ async def test_heat_stops_a_guest_and_coolness_lets_it_go_on(world: World, monke
         reason = node.executions.offers.declined[other.id]
         assert "suspend" in reason
         assert "°C" in reason or "temperature" in reason.lower()
-        hub.readings = Readings((known(Quantity.SOC_TEMP, 40_000, "t"), known(Quantity.BATTERY_PRESENT, 0, "t")))
+        hub.readings = cooled
         now_ms[0] += HOUR_MS
         await until(node, lambda: not node.pool.suspended)
         (receipt,) = await originator.until(lambda: originator.receipts)
