@@ -48,6 +48,7 @@ def describe(
         engines=(config.engine.value,),
         meters=(METER,),
         region=config.region,
+        trust_scopes=config.trust_scopes,
         allowance=AllowanceLevel(allowance.level.value),
         duty_pm=allowance.duty_pm,
         battery_pct=readings.get(Quantity.BATTERY_PCT).value,

@@ -20,7 +20,7 @@ from typing import Annotated, Final, Literal, cast
 from icn_lite.model import cbor, schema
 from icn_lite.model.errors import StoreError, UsageError
 from icn_lite.model.schema import MaxLen, Range
-from icn_lite.model.units import Mana, Region, Uri
+from icn_lite.model.units import Mana, Name, Region, Uri
 
 ENVIRONMENT_PREFIX: Final = "ICN_LITE_"
 MAX_FILE_BYTES: Final = 64 * 1024  # a page of settings; more is no configuration
@@ -65,6 +65,7 @@ class Config:
     engine: Engine = Engine.WASM3
     roles: Annotated[tuple[Role, ...], MaxLen(len(Role), least=1)] = (Role.EXECUTE, Role.SUBMIT)
     region: Region | None = None
+    trust_scopes: Annotated[tuple[Name, ...], MaxLen(16)] = ()
     bidding_ms: Annotated[int, Range(50, 600_000)] = 2_000
     initial_mana: Mana = 10_000
     storage_mb: Annotated[int, Range(16, 1 << 20)] = 256
@@ -101,6 +102,9 @@ OPTIONS: Final = (
         "roles", "--role", "NAME", "what this node does: execute, submit; may be given several times", '["execute"]'
     ),
     Option("region", "--region", "NAME", "where the device stands, for jobs that ask for a region", '"eu-west"'),
+    Option(
+        "trust_scopes", "--trust-scope", "NAME", "a circle this node belongs to; may be given several times", '["home"]'
+    ),
     Option("bidding_ms", "--bidding-ms", "MS", "how long bids for a job of ours are taken", "2000"),
     Option("initial_mana", "--initial-mana", "MANA", "mana that a new ledger begins with", "10000"),
     Option("storage_mb", "--storage-mb", "MB", "space for blocks that may be fetched again", "256"),

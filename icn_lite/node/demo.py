@@ -8,6 +8,7 @@ one is verified from there; one shard is run again by this process and compared.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -127,10 +128,11 @@ def run_demo(options: DemoOptions, say: Say, progress: Progress) -> DemoResult:
     groups = plan(files, TARGET_BYTES)
     with fleet(options.folder) as nodes:
         say(f"starting three nodes under {options.folder}")
+        scope = f"demo-{secrets.token_hex(8)}"  # other nodes may be found here too; the files are not for them
         mdns = "--mdns" if options.mdns else "--no-mdns"
         coordinator = nodes.start("coordinator", "submit", COORDINATOR_PROFILE, (mdns, "--initial-mana", str(MANA)))
         for number, profile in enumerate(EXECUTOR_PROFILES, start=1):
-            nodes.start(f"executor-{number}", "execute", profile, (mdns,))
+            nodes.start(f"executor-{number}", "execute", profile, (mdns, "--trust-scope", scope))
         nodes.wait_ready()
         result.nodes = [
             {"did": node.did, "role": node.role, "profile": node.profile, "name": node.name} for node in nodes.nodes
@@ -139,7 +141,7 @@ def run_demo(options: DemoOptions, say: Say, progress: Progress) -> DemoResult:
         tampered = _tamper(options, groups) if options.tamper else None
         result.tampered = tampered[0].name if tampered else None
         say(f"submitting {result.files} files, {result.bytes / 1e6:.1f} MB, in {len(groups)} shards")
-        result.job = _submit(coordinator, groups, tampered, progress)
+        result.job = _submit(coordinator, (groups, tampered, scope), progress)
         last = follow(coordinator.control, result.job, lambda done, total: progress("verifying", done, total))
         result.status, result.message = str(last["status"]), cast(str | None, last["message"])
         _collect(coordinator, groups, result)
@@ -213,11 +215,11 @@ def _tamper(options: DemoOptions, groups: list[list[ListedFile]]) -> tuple[Liste
 
 def _submit(
     coordinator: FleetNode,
-    groups: list[list[ListedFile]],
-    tampered: tuple[ListedFile, bytes] | None,
+    what: tuple[list[list[ListedFile]], tuple[ListedFile, bytes] | None, str],
     progress: Progress,
 ) -> str:
-    """Pack, hand over and submit all shards as one job."""
+    """Pack, hand over and submit all shards as one job for the demo's own executors."""
+    groups, tampered, scope = what
     shards = [pack([(file.name, _content(file, tampered), file.sha256) for file in group]) for group in groups]
     largest = max(len(shard) for shard in shards)
     fuel = max(fuel_for(shard, len(group)) for shard, group in zip(shards, groups, strict=True))
@@ -227,6 +229,7 @@ def _submit(
         "name": "demo-manifest",
         "description": "Verify the files that the installed packages' RECORD manifests list",
         "runtime": {"type": "WASM", "module": str(module), "function": "run", "memory_pages": pages},
+        "policy": {"required_trust_scope": scope},
         "redundancy": {"type": "Full", "n": len(EXECUTOR_PROFILES)},
         "budget": {"max_total": BUDGET},
         "compute": {"max_fuel": fuel, "timeout_ms": TIMEOUT_MS},

@@ -173,20 +173,27 @@ class Node:
 
     async def _tick(self) -> None:
         """Let time act, then wait for something to happen."""
-        for driver in (self.originations, self.executions):
-            if driver is not None:
-                try:
-                    await driver.tick()
-                except IcnLiteError as error:
-                    log.error("%s: %s", type(driver).__name__, error)
-        now_ms = self.clock.now_ms()
-        for candidate in self.shell.peers.due(now_ms, GREETINGS_AT_ONCE):
-            self.shell.tasks.spawn(self._greet(candidate), f"greeting {candidate.uri}")
-        await self._store_refusals()
+        for act in (self._drive, self._greet_due, self._store_refusals):
+            try:
+                await act()
+            except IcnLiteError as error:
+                log.error("%s", error)
+            except Exception:
+                log.exception("the tick failed in %s", act.__name__)
         was_busy, self._busy = self._busy, self._works()
         if was_busy and not self._busy:
             self.options.at_rest()
         await self.shell.changed.wait(self._until_next_s())
+
+    async def _drive(self) -> None:
+        if self.originations is not None:
+            await self.originations.tick()
+        if self.executions is not None:
+            await self.executions.tick()
+
+    async def _greet_due(self) -> None:
+        for candidate in self.shell.peers.due(self.clock.now_ms(), GREETINGS_AT_ONCE):
+            self.shell.tasks.spawn(self._greet(candidate), f"greeting {candidate.uri}")
 
     def _works(self) -> bool:
         """Whether any lease or job is open."""
