@@ -161,8 +161,8 @@ def test_running_again_with_files_alone(
         states = {check["name"]: check["state"] for check in done["receipts"][0]["checks"]}
         assert states.pop("chain") == "passed"
         assert states == {"signature": "passed", "output": "passed", "job": "skipped", "rerun": "passed"}
-    for wrong in (["--module", guests / "talk.wasm"], ["--output", guests / "talk.wasm"], ["--input", guests / "talk.wasm"]):
-        refused = icn(*call, *wrong)
+    for wrong in ("--module", "--output", "--input"):
+        refused = icn(*call, wrong, guests / "talk.wasm")
         assert (refused.code, refused.json["verified"]) == (8, False)
 
 
@@ -258,7 +258,7 @@ def test_export_and_verify_elsewhere(icn: Program, three: list[str], tmp_path: P
         "blocks": 0,
         "bytes": plain.stat().st_size,
     }
-    assert icn("receipts", "export", full, "--blocks", "--json").json["blocks"] == 5  # module, input (which the outputs equal: nothing), 3 jobs
+    assert icn("receipts", "export", full, "--blocks", "--json").json["blocks"] == 5  # module, nothing, 3 jobs
     elsewhere = ["--home", tmp_path / "elsewhere", "--rerun", "--json"]
     done = icn("receipts", "verify", full, *elsewhere)
     assert done.code == 0
