@@ -11,7 +11,7 @@ from icn_lite.market.settle import account_of
 from icn_lite.model import cbor, schema
 from icn_lite.model.cid import Cid
 from icn_lite.model.errors import DocumentError, JobError, NotSupported, UsageError
-from icn_lite.model.job import JobSpec, WasmRuntime
+from icn_lite.model.job import Full, JobSpec, NoRedundancy, PrivacyLevel, WasmRuntime
 from icn_lite.node import views
 from icn_lite.node.control import Command, Json
 from icn_lite.node.origination import JobRun, Originations
@@ -85,6 +85,7 @@ class Commands:
         if not isinstance(fields, dict):
             raise JobError("job: expected a map of fields")
         job = self._job_spec(dict(fields))
+        _check_supported(job)
         if isinstance(job.runtime, WasmRuntime):
             job = await self._check_call(job, job.runtime)
         return str(await self._originations().submit(job))
@@ -201,6 +202,23 @@ class Commands:
             return Cid.parse(text if isinstance(text, str) else "")
         except DocumentError as error:
             raise UsageError(f"{key}: {error.reason}", hint="see `icn-lite jobs`") from error
+
+
+def _check_supported(job: JobSpec) -> None:
+    """Refuse what this version would quietly do otherwise than asked."""
+    wanted = {
+        "code.stages: workflows": bool(job.code.stages),
+        "is_interactive: conversations": job.is_interactive,
+        f"privacy {job.privacy.value}: keeping inputs from who runs them": job.privacy is not PrivacyLevel.PUBLIC,
+        f"redundancy {job.redundancy.TAG}: anything but None and Full(n)": not isinstance(
+            job.redundancy, NoRedundancy | Full
+        ),
+        "budget: bonuses": bool(job.budget.early_completion_bonus or job.budget.quality_bonus),
+        "expected_output_schema_cid: checking outputs against a schema": job.expected_output_schema_cid is not None,
+    }
+    for what, asked in wanted.items():
+        if asked:
+            raise NotSupported(f"{what} is not done by this version", hint="leave it out of the job")
 
 
 def _plain(fields: dict[str, Json]) -> dict[str, cbor.Value]:

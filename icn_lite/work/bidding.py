@@ -16,7 +16,7 @@ from icn_lite.model.capability import NodeCapability
 from icn_lite.model.cid import Cid
 from icn_lite.model.did import Did
 from icn_lite.model.errors import DocumentError, JobErrorCode
-from icn_lite.model.job import JobSpec, NetworkRequirements
+from icn_lite.model.job import JobSpec, NetworkRequirements, PrivacyLevel
 from icn_lite.model.messages import JobAnnouncementV1
 from icn_lite.work.fit import typed_args
 
@@ -52,6 +52,8 @@ def consider(announcement: JobAnnouncementV1, view: BidderView) -> Bid | Refusal
         return answer
     if job.is_interactive or job.code.stages:
         return _no("unsupported", "interactive jobs and workflows are not run by this version")
+    if job.privacy is not PrivacyLevel.PUBLIC:
+        return _no("privacy", f"privacy {job.privacy.value}: this version can't keep inputs from who runs them")
     if job.input.shards == 0:
         return Refusal(JobErrorCode.INVALID_JOB_SPEC, "input", "the job has no shards")
     if len(typed_args(job)) > MAX_CALL_ARGS or any(len(arg) > MAX_ARG_CHARS for arg in typed_args(job)):

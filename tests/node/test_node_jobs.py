@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from node_world import PATIENCE_S, World, command, ended, submit, until
 
-from icn_lite.model.errors import JobError, LedgerError, ModuleError
+from icn_lite.model.errors import JobError, LedgerError, ModuleError, NotSupported, UsageError
 from icn_lite.model.receipt import read_receipt
 from icn_lite.node.config import Role
 from icn_lite.node.node import Node
@@ -113,7 +113,11 @@ async def test_a_cancelled_job_refunds_and_stays_cancelled(world: World) -> None
         ({"colour": "blue"}, JobError, "colour"),
         ({"runtime": {"type": "Fortran"}}, JobError, "runtime.type"),
         ({"compute": {"max_fuel": 1.5}}, JobError, "max_fuel"),
-        ({"code": {"args": ["i32:x"]}}, Exception, "i32"),
+        ({"code": {"args": ["i32:x"]}}, UsageError, "i32"),
+        ({"privacy": "Private"}, NotSupported, "privacy Private"),
+        ({"redundancy": {"type": "Sampling", "n": 2}}, NotSupported, "redundancy Sampling"),
+        ({"is_interactive": True}, NotSupported, "conversations"),
+        ({"budget": {"max_total": 1000, "early_completion_bonus": 5}}, NotSupported, "bonuses"),
     ],
 )
 async def test_a_job_that_can_not_be_is_refused_and_changes_nothing(
