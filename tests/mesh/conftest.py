@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import pytest
+from mesh_openers import Opener, RawOpener
 from mesh_raw import RawUdp, raw_udp
 from mesh_samples import SIGNER, Node
 
 from icn_lite.mesh.client import Client
 from icn_lite.mesh.endpoint import Endpoint, EndpointConfig
 from icn_lite.mesh.limits import MeshLimits
-
-Opener = Callable[..., Awaitable[Endpoint]]
-RawOpener = Callable[[int], Awaitable[RawUdp]]
 
 
 @pytest.fixture

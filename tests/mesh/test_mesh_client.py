@@ -12,7 +12,7 @@ import pytest
 from aiocoap import Message
 from aiocoap.numbers.codes import Code
 from aiocoap.numbers.types import ACK
-from conftest import Opener, RawOpener
+from mesh_openers import Opener, RawOpener
 from mesh_raw import until
 from mesh_samples import Node
 

@@ -7,7 +7,7 @@ import gc
 import socket
 
 import pytest
-from conftest import Opener
+from mesh_openers import Opener
 from mesh_samples import Node
 
 from icn_lite.mesh import table

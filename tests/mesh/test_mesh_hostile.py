@@ -11,7 +11,7 @@ from aiocoap import Message
 from aiocoap.numbers.codes import CSM, Code
 from aiocoap.optiontypes import UintOption
 from aiocoap.transports.tcp import _serialize
-from conftest import Opener, RawOpener
+from mesh_openers import Opener, RawOpener
 from mesh_raw import until
 from mesh_samples import Node
 

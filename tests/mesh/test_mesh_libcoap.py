@@ -11,7 +11,7 @@ from pathlib import Path
 import mesh_samples as samples
 import pytest
 from aiocoap.util import linkformat
-from conftest import Opener
+from mesh_openers import Opener
 from mesh_samples import Node
 
 from icn_lite.mesh import table

@@ -12,8 +12,8 @@ from types import ModuleType
 import mesh_samples as samples
 import pytest
 from aiocoap.numbers.codes import Code
-from conftest import Opener, RawOpener
 from hypothesis import HealthCheck, given, settings
+from mesh_openers import Opener, RawOpener
 from mesh_raw import until
 from mesh_samples import Node
 

@@ -10,7 +10,7 @@ import pytest
 from aiocoap import Message
 from aiocoap.numbers.codes import CSM
 from aiocoap.transports.tcp import _serialize
-from conftest import Opener
+from mesh_openers import Opener
 from mesh_raw import until
 from mesh_samples import Node
 
