@@ -60,7 +60,8 @@ is_foreign() { # somebody else's folder, whose content we must not replace
 }
 
 can_hold() { # an environment needs symbolic links, which a phone's shared storage lacks
-    mkdir -p "$1/icn-lite" 2>/dev/null && ln -sf probe "$1/icn-lite/.probe" 2>/dev/null && rm -f "$1/icn-lite/.probe"
+    # A name of its own: where two set-ups start at once, one of two links of the same name can fail.
+    mkdir -p "$1/icn-lite" 2>/dev/null && ln -sf probe "$1/icn-lite/.probe.$$" 2>/dev/null && rm -f "$1/icn-lite/.probe.$$"
 }
 
 prepare() {
