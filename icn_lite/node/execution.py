@@ -50,7 +50,6 @@ MAX_WAITING_RECEIPTS: Final = 4_096  # of originators that are gone; a task and 
 LAST_RETRY_MS: Final = 60_000
 STORE_RETRY_MS: Final = 10_000  # between two tries to write what a full disk refused
 MAX_MODULE_BYTES: Final = 4 << 20
-MAX_OUTPUT_BYTES: Final = 16 << 20
 WAIT_S: Final = 10.0  # a waiting worker looks again at least so often
 log = logging.getLogger(__name__)
 
@@ -125,12 +124,6 @@ class Executions:
                     await self._apply(run, ex.Lapsed())
             except IcnLiteError as error:
                 log.error("lease %s: %s", run.cid, error)
-
-    async def give_back(self, reason: str) -> None:
-        """Return everything that has not begun: the device is leaving, or must rest."""
-        for run in tuple(self.leases.values()):
-            if run.machine.unstarted:
-                await self._apply(run, ex.ReturnAsked(reason[:256]))
 
     @property
     def open_shards(self) -> int:
@@ -368,7 +361,7 @@ class Executions:
             fuel_limit=subject.fuel_limit,
             pages=runtime.memory_pages,
             timeout_ms=max(1, job.compute.timeout_ms),
-            output_limit=min(job.storage.max_output_bytes, MAX_OUTPUT_BYTES),
+            output_limit=job.storage.max_output_bytes,
         )
         values, words = arguments_of(prepared, subject.entry, job.code.args)
         context = RunContext(

@@ -117,6 +117,7 @@ class Node:
         stack.push_async_callback(self.endpoint.close)
         stack.push_async_callback(shell.tasks.close)
         shell.courier, shell.endpoints = Client(self.endpoint), self.endpoint.addresses()
+        shell.job_changed = self.endpoint.notify_job
         if Role.SUBMIT in config.roles:
             self.originations = Originations(shell, bidding_ms=config.bidding_ms, welcome_mana=WELCOME_MANA)
             await self.originations.start()

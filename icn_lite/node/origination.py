@@ -67,14 +67,13 @@ class JobOpened:
 
 @dataclass(slots=True)
 class JobRun:
-    """One job of ours: its machine, and what its leases and receipts are called on the wire."""
+    """One job of ours: its machine, and what its leases are called on the wire."""
 
     machine: Originator
     job_id: Cid
     announcement: Sealed[JobAnnouncementV1]
     leases: dict[Cid, bytes] = field(default_factory=dict)
     announced: set[Did] = field(default_factory=set)
-    receipts: dict[tuple[int, Did], Cid] = field(default_factory=dict)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     ahead: bool = False  # the machine knows an event that may not be on the disk: it has to be made again
 
@@ -290,15 +289,13 @@ class Originations:
                 await self._restore(run)
                 raise
             run.ahead = False
-            if isinstance(event, ev.ReceiptTaken):
-                run.receipts[(event.receipt.shard, event.receipt.executor)] = event.cid
         await self._perform(run, effects)
         return True
 
     async def _restore(self, run: JobRun) -> None:
         """Make a machine again from what is on the disk."""
         rebuilt = await self._rebuild(run.job_id)
-        run.machine, run.leases, run.receipts = rebuilt.machine, rebuilt.leases, rebuilt.receipts
+        run.machine, run.leases = rebuilt.machine, rebuilt.leases
         run.ahead = False
 
     async def _rebuild(self, job: Cid) -> JobRun:
@@ -317,8 +314,6 @@ class Originations:
                 if isinstance(effect, ev.Judged):
                     judged.append(effect)
             last_ms = entry.at_ms
-            if isinstance(entry.event, ev.ReceiptTaken):
-                run.receipts[(entry.event.receipt.shard, entry.event.receipt.executor)] = entry.event.cid
         self._shell.clock.advance_to(last_ms)
         if job not in self.jobs:  # at start, not when a failed commit is undone
             for verdict in judged:
@@ -346,6 +341,7 @@ class Originations:
                     log.info("job %s %s: %s", run.job_id, effect.phase.value, effect.sentence)
                 case ev.MoveMana() | ev.Settled():
                     pass  # done within the commit, or only of interest to those who watch
+        self._shell.job_changed(run.job_id)
         self._shell.changed.ring()
 
     def _announcement(self, opened: JobOpened) -> Sealed[JobAnnouncementV1]:

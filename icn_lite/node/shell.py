@@ -66,6 +66,7 @@ class Shell:
     storage: Storage
     peers: PeerBook
     courier: Courier = field(init=False)  # set when the endpoint listens
+    job_changed: Callable[[Cid], None] = field(init=False)  # rings those who observe a job; set likewise
     endpoints: tuple[str, ...] = ()
     tasks: Tasks = field(default_factory=Tasks)
     transfers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(TRANSFERS))

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from node_world import PATIENCE_S, World, command, ended, submit, until
 
+from icn_lite.model import cbor
 from icn_lite.model.errors import JobError, LedgerError, ModuleError, NotSupported, UsageError
 from icn_lite.model.receipt import read_receipt
 from icn_lite.node.config import Role
@@ -172,3 +173,20 @@ async def test_two_nodes_on_one_home_are_refused(world: World) -> None:
     with pytest.raises(HomeInUse):
         async with asyncio.timeout(PATIENCE_S):
             await World(world.folder).start("coordinator", Role.SUBMIT)
+
+
+async def test_who_observes_a_job_hears_of_its_end(world: World) -> None:
+    coordinator, first, _ = await world.trio()
+    job = await submit(coordinator, [b"a", b"b"])
+    watch = first.shell.courier.observe_status(coordinator.shell.endpoints[0], job)  # type: ignore[attr-defined]
+    phases: list[object] = []
+    async with asyncio.timeout(PATIENCE_S / 2):  # less than the watchdog's minute: it is the rings that are heard
+        async for ring in watch:
+            status = cbor.decode(ring)
+            assert isinstance(status, dict)
+            phases.append(status["phase"])
+            if status["phase"] == "completed":
+                break
+    await watch.aclose()
+    assert phases[0] in ("bidding", "running")
+    assert status["settled"] == status["shards"] == 2

@@ -17,7 +17,15 @@ from icn_lite.model.bid import Bid
 from icn_lite.model.capability import AllowanceLevel, NodeCapability, NodeRole
 from icn_lite.model.cid import Cid
 from icn_lite.model.errors import JobErrorCode
-from icn_lite.model.job import Architecture, JobSpec, NetworkRequirements, NoInput, PrivacyLevel, StageDefinition
+from icn_lite.model.job import (
+    Architecture,
+    JobSpec,
+    NetworkRequirements,
+    NoInput,
+    PrivacyLevel,
+    StageDefinition,
+    StorageRequirements,
+)
 from icn_lite.model.messages import JobAnnouncementV1
 from icn_lite.work import originator_events as ev
 from icn_lite.work.bidding import BidderView, check_lease_against_bid, consider
@@ -216,6 +224,7 @@ REFUSED: dict[str, tuple[JobAnnouncementV1, BidderView]] = {
     "own": (announced(JOB), replace(VIEW, did=SUBMITTER)),
     "allowance": (announced(JOB), replace(VIEW, capability=replace(CAPABILITY, allowance=AllowanceLevel.DRAIN))),
     "unsupported": (announced(replace(JOB, code=replace(JOB.code, stages=(STAGE,)))), VIEW),
+    "output": (announced(replace(JOB, storage=StorageRequirements(max_output_bytes=(16 << 20) + 1))), VIEW),
     "privacy": (announced(replace(JOB, privacy=PrivacyLevel.PRIVATE)), VIEW),
     "input": (announced(replace(JOB, input=replace(JOB.input, shards=0))), VIEW),
     "arguments": (announced(replace(JOB, code=replace(JOB.code, args=("i32:1",) * 9))), VIEW),
