@@ -21,8 +21,6 @@ from icn_lite.model.messages import JobAnnouncementV1
 from icn_lite.work.fit import typed_args
 
 MAX_OUTPUT_BYTES: Final = 16 << 20  # of a shard; the run itself has the job's limit, so that others can repeat it
-    16 << 20
-)  # of a shard; the limit of a run is the job's own, or its receipt could not be repeated
 BID_MARGIN_MS: Final = 60_000  # how long a bid holds beyond the bidding window
 PER_FUEL_MARGIN: Final = 2  # shards are planned at twice the measured time: transfer, heat, other work
 MAX_CALL_ARGS: Final = 8  # arguments that a receipt can state (`ExecutionReceipt.args`)
