@@ -1,8 +1,8 @@
 """Content identifiers: CIDv1, sha2-256, base32 lower-case (multiformats CID specification).
 
-Only the two forms that the node makes are accepted: codec 0x55 (raw bytes) and 0x71 (DAG-CBOR), each with a
-32-byte sha2-256 digest. In bytes that is `01 ‖ codec ‖ 12 20 ‖ digest` (36 bytes), as text `b` + base32, 59
-characters.
+Only the three forms that the node makes are accepted: codec 0x55 (raw bytes), 0x70 (DAG-PB, the root of a blob that
+is larger than a chunk, `unixfs.py`) and 0x71 (DAG-CBOR), each with a 32-byte sha2-256 digest. In bytes that is
+`01 ‖ codec ‖ 12 20 ‖ digest` (36 bytes), as text `b` + base32, 59 characters.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from typing import Final, Literal, Self
 from icn_lite.model.errors import DocumentError
 
 RAW: Final = 0x55
+DAG_PB: Final = 0x70
 DAG_CBOR: Final = 0x71
 BYTES_LENGTH: Final = 36
 TEXT_LENGTH: Final = 59
 DIGEST_LENGTH: Final = 32
 
-Codec = Literal[0x55, 0x71]
+Codec = Literal[0x55, 0x70, 0x71]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -32,14 +33,14 @@ class Cid:
     digest: bytes
 
     def __post_init__(self) -> None:
-        if self.codec not in (RAW, DAG_CBOR):
-            raise DocumentError(f"expected codec 0x55 (raw) or 0x71 (dag-cbor), found {self.codec:#x}")
+        if self.codec not in (RAW, DAG_PB, DAG_CBOR):
+            raise DocumentError(f"expected codec 0x55 (raw), 0x70 (dag-pb) or 0x71 (dag-cbor), found {self.codec:#x}")
         if len(self.digest) != DIGEST_LENGTH:
             raise DocumentError(f"expected a sha2-256 digest of 32 bytes, found {len(self.digest)}")
 
     @classmethod
     def of_raw(cls, data: bytes) -> Self:
-        """The CID of raw bytes: modules, inputs, outputs."""
+        """The CID of one raw block; `unixfs.blob_cid` names blobs of any size."""
         return cls(RAW, hashlib.sha256(data).digest())
 
     @classmethod
@@ -75,7 +76,7 @@ class Cid:
         return bytes((1, self.codec, 0x12, 0x20)) + self.digest
 
     def fits(self, data: bytes) -> bool:
-        """Whether `data` is the block that this CID names."""
+        """Whether `data` is the block that this CID names; for blobs see `unixfs.names`."""
         return hashlib.sha256(data).digest() == self.digest
 
     def __str__(self) -> str:

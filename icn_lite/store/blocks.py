@@ -1,23 +1,28 @@
-"""Blocks by CID, within a budget of bytes.
+"""Blocks and blobs by CID, within a budget of bytes.
 
-`put` refuses bytes that don't match their CID. Blocks that a holder (a lease, a job, an unacknowledged receipt) has
-pinned stay; of the others the least recently used go first when the budget is reached. "Recently" counts uses, not
-time: a Pi has no clock at boot. A use is remembered in memory and written with the next commit, so reading wears no
-flash, and a crash forgets at worst some order.
+A module, an input or an output is kept whole under its CID, also where that names a tree of blocks
+(`model/unixfs.py`); `block` gives single blocks, those of such trees too, as peers ask for them. `put` refuses bytes
+that don't match their CID. What a holder (a lease, a job, an unacknowledged receipt) has pinned stays; of the rest
+the least recently used goes first when the budget is reached. "Recently" counts uses, not time: a Pi has no clock at
+boot. A use is remembered in memory and written with the next commit, so reading wears no flash, and a crash forgets
+at worst some order.
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from typing import Final
 
-from icn_lite.model.cid import Cid
+from icn_lite.model import unixfs
+from icn_lite.model.cid import DAG_PB, Cid
 from icn_lite.model.errors import DiskFullError, DocumentError, StoreError
 from icn_lite.store.database import Database
 
 DEFAULT_BUDGET_BYTES: Final = 256 << 20  # modules, inputs and outputs of some hundred shards; 3 % of an 8 GB card
-MAX_BLOCK_BYTES: Final = 64 << 20  # blocks are handled whole in memory: what the largest profile's guests hold
+MAX_BLOCK_BYTES: Final = unixfs.MAX_BLOB_BYTES  # handled whole in memory: what the largest profile's guests hold
 LARGE_BYTES: Final = 4 << 20  # from here on a block is written and read without the two copies that SQLite makes
+NODE: Final = -1  # the number of a tree's nodes among its parts
 MAX_TOUCHES: Final = 1_024  # uses remembered until the next commit; further ones only cost their place in the order
 MAX_HOLDER_CHARS: Final = 128  # "lease:" and a CID, with room
 
@@ -32,10 +37,11 @@ class Blocks:
         database.write_along(self)
 
     def put(self, cid: Cid, data: bytes) -> bool:
-        """Store a block; returns whether it is new. Raises `DocumentError` when the bytes are not its own."""
+        """Store a block or a blob; returns whether it is new. Raises `DocumentError` when the bytes are not its own."""
         if len(data) > MAX_BLOCK_BYTES:
             raise DocumentError(f"expected a block of at most {MAX_BLOCK_BYTES} bytes, found {len(data)}")
-        if not cid.fits(data):
+        tree = unixfs.tree_of(data) if cid.codec == DAG_PB and len(data) > unixfs.CHUNK_BYTES else None
+        if not (cid.fits(data) if tree is None else cid == tree.root) or (cid.codec == DAG_PB and tree is None):
             raise DocumentError(f"{len(data)} bytes don't match their CID {cid}")
         if self.has(cid):
             self._touch(str(cid))
@@ -46,21 +52,46 @@ class Blocks:
                 "INSERT INTO blocks(cid, size, used) VALUES (?, ?, (SELECT coalesce(max(used), 0) + 1 FROM blocks))",
                 (str(cid), len(data)),
             )
-            if len(data) < LARGE_BYTES:
+            if tree is not None:
+                self._put_parts(row, tree, memoryview(data))
+            elif len(data) < LARGE_BYTES:
                 self._db.run("INSERT INTO block_data(id, data) VALUES (?, ?)", (row, data))
             else:
                 self._db.run("INSERT INTO block_data(id, data) VALUES (?, zeroblob(?))", (row, len(data)))
                 self._db.write_blob("block_data", "data", row, data)
         return True
 
+    def _put_parts(self, row: int, tree: unixfs.Tree, data: memoryview) -> None:
+        insert = "INSERT INTO parts(blob, number, cid, data) VALUES (?, ?, ?, ?)"
+        for cid, block in tree.nodes:
+            self._db.run(insert, (row, NODE, str(cid), block))
+        for number, leaf in enumerate(tree.leaves):
+            at = number * unixfs.CHUNK_BYTES
+            self._db.run(insert, (row, number, str(leaf), bytes(data[at : at + unixfs.CHUNK_BYTES])))
+
     def get(self, cid: Cid) -> bytes | None:
-        """The bytes of a block, or None. They are checked again, so a decaying disk never passes for content."""
+        """A block or a whole blob, or None. It is checked again, so a decaying disk never passes for content."""
         found, data = self._read(cid)
         if not found:
             return None
-        if data is None or not cid.fits(data):
-            raise StoreError(f"block {cid} is damaged on the disk", hint="delete it and fetch it again; check the disk")
+        if data is None or not unixfs.names(cid, data):
+            raise _damaged(cid)
         self._touch(str(cid))
+        return data
+
+    def block(self, cid: Cid) -> bytes | None:
+        """The single block of a CID, or None: of a blob's tree its nodes and leaves, by the CID of each."""
+        own = self.get(cid) if cid.codec != DAG_PB else None
+        if own is not None:
+            return own
+        query = "SELECT blocks.cid, data FROM parts JOIN blocks ON blocks.id = blob WHERE parts.cid = ? LIMIT 1"
+        row = self._db.row(query, (str(cid),))
+        if row is None:
+            return None
+        blob, data = row
+        if not isinstance(data, bytes) or not cid.fits(data):
+            raise _damaged(cid)
+        self._touch(str(blob))
         return data
 
     def has(self, cid: Cid) -> bool:
@@ -81,10 +112,12 @@ class Blocks:
 
     def _whole(self, cid: Cid) -> bool:
         _, data = self._read(cid)
-        return data is not None and cid.fits(data)
+        return data is not None and unixfs.names(cid, data)
 
     def _read(self, cid: Cid) -> tuple[bool, bytes | None]:
         """Whether there is such a block, and what is stored as its bytes, unchecked."""
+        if cid.codec == DAG_PB:
+            return self._read_parts(cid)
         query = """SELECT id, CASE WHEN length(data) < ? THEN data END FROM blocks JOIN block_data USING (id)
             WHERE cid = ?"""
         row = self._db.row(query, (LARGE_BYTES, str(cid)))
@@ -94,6 +127,17 @@ class Blocks:
         if data is None and isinstance(number, int):
             data = self._db.read_blob("block_data", "data", number)
         return True, data if isinstance(data, bytes) else None
+
+    def _read_parts(self, cid: Cid) -> tuple[bool, bytes | None]:
+        """The chunks of a tree, joined one by one: all of them at once would take its memory twice."""
+        blob = self._db.row("SELECT id FROM blocks WHERE cid = ?", (str(cid),))
+        if blob is None:
+            return False, None
+        joined, number = io.BytesIO(), 0
+        while row := self._db.row("SELECT data FROM parts WHERE blob = ? AND number = ?", (blob[0], number)):
+            joined.write(row[0] if isinstance(row[0], bytes) else b"")
+            number += 1
+        return True, joined.getvalue()
 
     @property
     def total_bytes(self) -> int:
@@ -174,3 +218,7 @@ class Blocks:
     def forget_pending(self) -> None:
         """The order of use is on the disk."""
         self._touched.clear()
+
+
+def _damaged(cid: Cid) -> StoreError:
+    return StoreError(f"block {cid} is damaged on the disk", hint="delete it and fetch it again; check the disk")

@@ -91,5 +91,18 @@ _PEERS: Final = (
 
 _COUNTERS: Final = ("CREATE TABLE counters(name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID",)
 
-STEPS: Final[tuple[tuple[str, ...], ...]] = ((*_BLOCKS, *_JOURNAL, *_JOBS, *_RECEIPTS, *_LEDGER, *_PEERS, *_COUNTERS),)
+_PARTS: Final = (
+    # A blob that is a tree (model/unixfs.py) has its blocks here instead of a row in `block_data`: its chunks in
+    # order from 0, its nodes under -1. Two blobs may have a block in common, and a blob one block several times.
+    """CREATE TABLE parts(
+        id INTEGER PRIMARY KEY, blob INTEGER NOT NULL REFERENCES blocks(id) ON DELETE CASCADE,
+        number INTEGER NOT NULL, cid TEXT NOT NULL, data BLOB NOT NULL) STRICT""",
+    "CREATE INDEX parts_by_blob ON parts(blob, number)",
+    "CREATE INDEX parts_by_cid ON parts(cid)",
+)
+
+STEPS: Final[tuple[tuple[str, ...], ...]] = (
+    (*_BLOCKS, *_JOURNAL, *_JOBS, *_RECEIPTS, *_LEDGER, *_PEERS, *_COUNTERS),
+    _PARTS,
+)
 VERSION: Final = len(STEPS)
