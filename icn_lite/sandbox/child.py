@@ -1,8 +1,8 @@
 """One run, in the forked child: enter the jail, read the request, close the jail, run the guest, answer, end.
 
 The request comes from the node and is believed. The answer is one `DONE` frame; between the two any number of `CALL`
-frames may go up, each answered before the guest goes on. A child that can't answer just ends, and its way of ending
-(exit status or signal) tells the node why.
+frames may go up, each answered before the guest goes on, and `LOG` frames with pieces of the log, which nobody
+answers. A child that can't answer just ends, and its way of ending (exit status or signal) tells the node why.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     ]
 
 RUN, PROBE = 0, 1  # kinds of request
-CALL, DONE, LAYERS = 0, 1, 2  # kinds of answer
+CALL, DONE, LAYERS, LOG = 0, 1, 2, 3  # kinds of answer
 CALL_ENTRY, INPUT_ENTRY = 0, 1  # arguments as given; or (pointer, length) of the input
 LINK_LOCAL, LINK_REMOTE, LINK_FORBIDDEN, LINK_MISSING = 0, 1, 2, 3
 
@@ -77,13 +77,13 @@ class Run:
     """A guest in its engine, and what it said so far."""
 
     def __init__(self, request: Request, engine: Engine, fd: int) -> None:
-        _, _, output_limit, log_limit, self._call_limit, _ = request.limits
+        _, _, output_limit, log_limit, self._calls_here, _ = request.limits
         self._request = request
         self._engine = engine
         self._fd = fd
         self._calls = 0
         memory = GuestMemory(engine)
-        self._streams = hostabi.Streams(request.input, output_limit, log_limit)
+        self._streams = hostabi.Streams(request.input, output_limit, log_limit, self._send_log)
         job_id, input_cid, interactive, stage_index, stage_id, stage_cid = request.facts
         facts = hostabi.JobFacts(job_id, input_cid, interactive, (stage_index, stage_id, stage_cid))
         self._icn = hostabi.IcnFunctions(memory, self._streams, facts, self._remote)
@@ -120,7 +120,7 @@ class Run:
         streams = self._streams
         cpu_us = time.process_time_ns() // 1000
         return [DONE, status, trap, detail, exit_code, results, fuel_left, pages, bytes(streams.output),
-                bytes(streams.log), self._calls, cpu_us]  # fmt: skip
+                bytes(streams.log), self._calls, cpu_us, list(streams.blocks.values())]  # fmt: skip
 
     def _enter(self) -> list[Item]:
         """Start function and initialisers first, then the entry."""
@@ -160,28 +160,35 @@ class Run:
         is_wasi = module == wasi.MODULE
         if how in (LINK_FORBIDDEN, LINK_MISSING):
             forbidden = how == LINK_FORBIDDEN
-            if is_wasi:
-                code = wasi.ENOTCAPABLE if forbidden else wasi.ENOSYS
-            else:
-                code = hostabi.NOT_PERMITTED if forbidden else hostabi.NOT_SUPPORTED
+            if not is_wasi:
+                return self._icn.refusal(name, hostabi.NOT_PERMITTED if forbidden else hostabi.NOT_SUPPORTED)
+            code = wasi.ENOTCAPABLE if forbidden else wasi.ENOSYS
             return lambda *_: code
         if is_wasi:
             return self._wasi.function(name)
         return self._icn.function(name, is_remote=how == LINK_REMOTE)
 
     def _counted(self, function: Callable[..., int | None], answers: bool) -> Callable[..., int | None]:
-        """Count calls and stop a guest that makes too many; a function without a result can't tell its errors."""
-        limit = self._call_limit
+        """Count calls and stop a guest that makes too many; a function without a result can't tell its errors.
+
+        Past the limit that holds everywhere it traps; past a lower one of this device the device has failed.
+        """
+        limit = self._calls_here
 
         def call(*args: int) -> int | None:
             self._calls += 1
             if self._calls > limit:
+                if limit < hostabi.HOST_CALL_LIMIT:
+                    raise EngineError(f"more than {limit} host calls, which this device allows", out_of_memory=True)
                 raise Trap("host_error")
             self._memory.begin()
             answer = function(*args)
             return answer if answers else None
 
         return call
+
+    def _send_log(self, piece: bytes) -> None:
+        frames.write_frame(self._fd, [LOG, piece])
 
     def _remote(self, name: str, numbers: list[int], blocks: list[bytes]) -> tuple[int, bytes]:
         frames.write_frame(self._fd, [CALL, name, list(numbers), list(blocks)])

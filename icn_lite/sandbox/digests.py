@@ -13,6 +13,8 @@ except ImportError:
     from _sha256 import sha256 as _sha256  # type: ignore[import-not-found,unused-ignore]
 
 BLAKE2B_MAX_BYTES = 64
+CID_BYTES = 59  # of a CIDv1 with a SHA-256 as text
+BASE32 = b"abcdefghijklmnopqrstuvwxyz234567"  # RFC 4648 §6, as multibase `b` has it
 
 
 def sha256(data: bytes) -> bytes:
@@ -21,6 +23,12 @@ def sha256(data: bytes) -> bytes:
 
 def blake2b(data: bytes, digest_bytes: int) -> bytes:
     return bytes(_blake2.blake2b(data, digest_size=digest_bytes).digest())
+
+
+def raw_cid(data: bytes) -> bytes:
+    """The CIDv1 of a raw block as text; `model.cid` would bring half of the model into the child."""
+    binary = int.from_bytes(b"\x01\x55\x12\x20" + sha256(data), "big") << 2  # 288 bits to 58 digits of five
+    return b"b" + bytes(BASE32[binary >> shift & 31] for shift in range(285, -1, -5))
 
 
 class RandomStream:

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from icn_lite.model.errors import HostAbiError
 from icn_lite.sandbox.outcome import RunContext
 
-ALWAYS_PERMITTED: Final = frozenset({"io", "job", "crypto", "wasi"})
+ALWAYS_PERMITTED: Final = frozenset({"io", "job", "data", "crypto", "wasi"})
 """Permissions that every run has: they reach nothing outside the run itself."""
 
 

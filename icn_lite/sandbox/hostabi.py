@@ -2,9 +2,12 @@
 
 Signatures, permissions and prices stand in `icn_lite.wasm.hostfuncs`; the prepared module pays before it calls. The
 functions in `LOCAL` are answered here, from what came with the request. Those in `REMOTE` need the node: arguments
-are read out of the guest's memory, sent through the pipe, and the answer's bytes are written back. A pointer out of
-bounds answers `MemoryAccess` and changes nothing. What the node's policy forbids or nobody serves never comes here
-(`child.py` links a refusal instead).
+are read out of the guest's memory, sent through the pipe, and the answer's bytes are written back. What the node's
+policy forbids or nobody serves never comes here (`child.py` links a refusal instead).
+
+A range that doesn't lie in the memory answers `MemoryAccess` and changes nothing, as does a buffer larger than its
+answer. Every answer of a local function depends on the module, the input and the job alone, so that it is the same
+on every device: `host_data_read_cid` knows the input and what the guest itself wrote, and nothing of the node's.
 
 Results are `HostAbiError`s (`enhanced-mesh-job-system.md`) as plain numbers: the enum would cost the child more
 memory than this whole room. A test compares them.
@@ -12,7 +15,7 @@ memory than this whole room. A test compares them.
 
 from __future__ import annotations
 
-from icn_lite.sandbox.digests import BLAKE2B_MAX_BYTES, blake2b, sha256
+from icn_lite.sandbox.digests import BLAKE2B_MAX_BYTES, CID_BYTES, blake2b, raw_cid, sha256
 from icn_lite.sandbox.memory import U32, BadPointer, GuestMemory
 
 TYPE_CHECKING = False
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     Answer: TypeAlias = tuple[int, bytes]
     RemoteCall: TypeAlias = Callable[[str, list[int], list[bytes]], Answer]
     HostFn: TypeAlias = Callable[..., int | None]
+    SendLog: TypeAlias = Callable[[bytes], None]
 
 INVALID_PARAMETERS = -2
 MEMORY_ACCESS = -3
@@ -33,19 +37,26 @@ NOT_FOUND = -7
 RESOURCE_LIMIT = -9
 NOT_INTERACTIVE = -13
 
+HOST_CALL_LIMIT = 250_000  # the binding loses up to 400 bytes at each: 100 MB at the most, gone with the child
 MAX_REMOTE_BYTES = 1 << 20  # that much a call may send to the node or get from it
+MAX_BLOCKS = 256  # that a run may write: each is a row in the executor's store
+MAX_CID_BYTES = 128  # of a CID as text; ours have 59
 LOG_LEVELS = (b"trace", b"debug", b"info", b"warn", b"error")
+INTERACTIVE = "host_interactive_"
+FULL_PROGRESS = 100  # per cent
+
+# A log goes to the node as it grows, so that it is there when the run is killed: each line at once at first, and from
+# a talkative guest in pieces, of which a kill may take the last. At most 2,000 frames for the longest log.
+LOG_FRAMES_AT_ONCE = 1000
+LOG_PIECE_BYTES = 1024
 
 # How the parameters of a remote function are read: "bytes" is (ptr, len), "out" is (ptr, max_len) of the buffer for
 # the answer, "int" is a number, a number is a pointer to that many bytes.
 REMOTE: dict[str, tuple[str | int, ...]] = {
-    "host_job_report_progress": ("int", "bytes"),
     "host_interactive_prompt_for_input": ("bytes",),
     "host_interactive_peek_input_len": (),
     "host_interactive_receive_input": ("out", "int"),
     "host_interactive_send_output": ("bytes", "bytes", "int"),
-    "host_data_read_cid": ("bytes", "int", "out"),
-    "host_data_write_buffer": ("bytes", "out"),
     "host_account_get_mana": (),
     "host_account_spend_mana": ("int",),
     "host_account_credit_mana": ("bytes", "int"),
@@ -66,6 +77,7 @@ LOCAL = frozenset(
         "get_input", "input_len", "read_input", "put_output", "log", "host_log_message", "host_job_get_id",
         "host_job_get_initial_input_cid", "host_job_is_interactive", "host_workflow_get_current_stage_index",
         "host_workflow_get_current_stage_id", "host_workflow_get_current_stage_input_cid", "sha256", "blake2b",
+        "host_job_report_progress", "host_data_read_cid", "host_data_write_buffer",
     }
 )  # fmt: skip
 
@@ -87,26 +99,51 @@ class JobFacts:
 class Streams:
     """Input, output and log of one run, with their limits; shared by the `icn` functions and WASI."""
 
-    def __init__(self, data: bytes, output_limit: int, log_limit: int) -> None:
+    def __init__(self, data: bytes, output_limit: int, log_limit: int, send_log: SendLog | None = None) -> None:
         self.input = data
         self.output = bytearray()
-        self.log = bytearray()
-        self.output_limit = output_limit
-        self._log_limit = log_limit
+        self.blocks: dict[bytes, bytes] = {}  # what the guest wrote, by its CID as text
+        self.log = bytearray()  # what has not been sent
+        self._output_room = output_limit
+        self._log_room = log_limit
+        self._send_log = send_log
+        self._frames = 0
 
     def put_output(self, data: bytes) -> bool:
         """All or nothing, so that a guest knows what is in its output."""
-        if len(self.output) + len(data) > self.output_limit:
+        if len(data) > self._output_room:
             return False
+        self._output_room -= len(data)
         self.output += data
         return True
 
+    def put_block(self, cid: bytes, data: bytes) -> bool:
+        """A block counts as output; one that is written twice counts once."""
+        if cid in self.blocks:
+            return True
+        if len(data) > self._output_room or len(self.blocks) >= MAX_BLOCKS:
+            return False
+        self._output_room -= len(data)
+        self.blocks[cid] = data
+        return True
+
+    def output_room(self) -> int:
+        return self._output_room
+
     def put_log(self, data: bytes) -> None:
         """What is past the limit is dropped: logs are for people and no part of a result."""
-        self.log += data[: self._log_limit - len(self.log)]
+        piece = data[: self._log_room]
+        self._log_room -= len(piece)
+        self.log += piece
+        if self._send_log is None or not piece:
+            return
+        if self._frames < LOG_FRAMES_AT_ONCE or len(self.log) >= LOG_PIECE_BYTES:
+            self._frames += 1
+            self._send_log(bytes(self.log))
+            self.log.clear()
 
     def log_room(self) -> int:
-        return self._log_limit - len(self.log)
+        return self._log_room
 
 
 class IcnFunctions:
@@ -118,8 +155,16 @@ class IcnFunctions:
         self._facts = facts
         self._remote = remote
 
+    def refusal(self, name: str, code: int) -> HostFn:
+        """What to link for a function that is forbidden or not served; what a job can't have comes before both."""
+        if name.startswith(INTERACTIVE) and not self._facts.interactive:
+            code = NOT_INTERACTIVE
+        return lambda *_: code
+
     def function(self, name: str, *, is_remote: bool) -> HostFn:
         """What to link for a row of the table."""
+        if name.startswith(INTERACTIVE) and not self._facts.interactive:
+            return self.refusal(name, NOT_INTERACTIVE)
         inner: HostFn = self._remote_function(name) if is_remote else getattr(self, name)
 
         def guarded(*args: int) -> int | None:
@@ -132,8 +177,11 @@ class IcnFunctions:
 
     def _fill(self, pointer: int, max_len: int, data: bytes) -> int:
         """A whole text into a guest's buffer: its length when the guest asks for that with max_len 0."""
+        if not data:
+            return NOT_FOUND
         if max_len == 0:
             return len(data)
+        self._memory.check(pointer, max_len)
         if len(data) > max_len & U32:
             return BUFFER_TOO_SMALL
         self._memory.write(pointer, data)
@@ -150,8 +198,13 @@ class IcnFunctions:
         return len(self._streams.input)
 
     def read_input(self, offset: int, pointer: int, max_len: int) -> int:
+        return self._copy(self._streams.input, offset, pointer, max_len)
+
+    def _copy(self, data: bytes, offset: int, pointer: int, max_len: int) -> int:
+        """A part of some bytes, as much as there is and fits."""
+        self._memory.check(pointer, max_len)
         start = offset & U32
-        chunk = self._streams.input[start : start + (max_len & U32)]
+        chunk = data[start : start + (max_len & U32)]
         self._memory.write(pointer, chunk)
         return len(chunk)
 
@@ -178,12 +231,17 @@ class IcnFunctions:
         return self._fill(pointer, max_len, self._facts.job_id)
 
     def host_job_get_initial_input_cid(self, pointer: int, max_len: int) -> int:
-        if not self._facts.initial_input_cid:
-            return NOT_FOUND
         return self._fill(pointer, max_len, self._facts.initial_input_cid)
 
     def host_job_is_interactive(self) -> int:
         return int(self._facts.interactive)
+
+    def host_job_report_progress(self, percent: int, pointer: int, length: int) -> int:
+        """A line of the log, so that whoever follows it sees it at once."""
+        if not 0 <= percent <= FULL_PROGRESS:
+            return INVALID_PARAMETERS
+        self._log_line(b"progress: %d %% " % percent, pointer, length)
+        return 0
 
     def host_workflow_get_current_stage_index(self) -> int:
         return self._facts.stage_index
@@ -194,9 +252,40 @@ class IcnFunctions:
     def host_workflow_get_current_stage_input_cid(self, key: int, key_len: int, pointer: int, max_len: int) -> int:
         """A stage has one input here, under the empty key."""
         self._memory.check(key, key_len)
-        if key_len or not self._facts.stage_input_cid:
+        if key_len:
             return NOT_FOUND
         return self._fill(pointer, max_len, self._facts.stage_input_cid)
+
+    # blocks
+
+    def host_data_read_cid(self, cid: int, cid_len: int, offset: int, pointer: int, max_len: int) -> int:
+        """The input, and what this run wrote; max_len 0 asks for the length."""
+        if cid_len & U32 > MAX_CID_BYTES:
+            return INVALID_PARAMETERS
+        name = self._memory.read(cid, cid_len)
+        data = self._streams.blocks.get(name)
+        if data is None:
+            if not name or name not in (self._facts.initial_input_cid, self._facts.stage_input_cid):
+                return NOT_FOUND
+            data = self._streams.input
+        if max_len == 0:
+            return len(data)
+        return self._copy(data, offset, pointer, max_len)
+
+    def host_data_write_buffer(self, pointer: int, length: int, out: int, max_len: int) -> int:
+        """Keep a block beside the output and tell its CID; with max_len 0 only that CID's length."""
+        if max_len == 0:
+            return CID_BYTES
+        self._memory.check(pointer, length)
+        self._memory.check(out, max_len)
+        if max_len & U32 < CID_BYTES:
+            return BUFFER_TOO_SMALL
+        data = self._memory.read(pointer, length)
+        cid = raw_cid(data)
+        if not self._streams.put_block(cid, data):
+            return RESOURCE_LIMIT
+        self._memory.write(out, cid)
+        return CID_BYTES
 
     # native helpers
 
@@ -216,11 +305,8 @@ class IcnFunctions:
 
     def _remote_function(self, name: str) -> HostFn:
         pattern = REMOTE[name]
-        interactive = name.startswith("host_interactive_")
 
         def call(*args: int) -> int:
-            if interactive and not self._facts.interactive:
-                return NOT_INTERACTIVE
             numbers: list[int] = []
             blocks: list[bytes] = []
             out: tuple[int, int] | None = None

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from icn_lite.model.errors import FailureReason, UsageError
+from icn_lite.sandbox.hostabi import HOST_CALL_LIMIT
 from icn_lite.sandbox.value import Value
 from icn_lite.wasm.prepared import Prepared
 
@@ -42,7 +43,6 @@ DEFAULT_TIMEOUT_MS: Final = 30_000  # `icn-runtime.md`: 30 s
 DEFAULT_PAGES: Final = 160  # `icn-runtime.md`: 160 pages, 10 MiB
 DEFAULT_OUTPUT_BYTES: Final = 8 << 20
 DEFAULT_LOG_BYTES: Final = 64 << 10
-HOST_CALL_LIMIT: Final = 250_000  # the binding loses up to 400 bytes at each: 100 MB at the most, gone with the child
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,7 @@ class RunRequest:
     max_pages: int = DEFAULT_PAGES
     output_limit: int = DEFAULT_OUTPUT_BYTES
     log_limit: int = DEFAULT_LOG_BYTES
+    host_calls: int = HOST_CALL_LIMIT  # below that limit, which all share: past it this device fails
     permissions: frozenset[str] = frozenset()
     context: RunContext = field(default_factory=RunContext)
     seed: bytes = b""
@@ -82,6 +83,7 @@ class RunRequest:
         _within("max_pages", self.max_pages, 0, 65536)
         _within("output_limit", self.output_limit, 0, MAX_OUTPUT_BYTES)
         _within("log_limit", self.log_limit, 0, MAX_LOG_BYTES)
+        _within("host_calls", self.host_calls, 0, HOST_CALL_LIMIT)
         _within("input bytes", len(self.input), 0, MAX_INPUT_BYTES)
         if self.prepared.memory_max_pages > self.max_pages:
             raise UsageError(
@@ -112,6 +114,7 @@ class RunOutcome:
     memory_pages_peak: int = 0
     output: bytes = b""
     log: bytes = b""
+    blocks: tuple[bytes, ...] = ()  # what `host_data_write_buffer` kept, in the order of writing
     host_calls: int = 0
     cpu_ms: int = 0
     wall_ms: int = 0

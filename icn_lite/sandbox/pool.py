@@ -69,6 +69,7 @@ class _Run:
         self.aborted = False
         self.timed_out = False
         self.asked = False  # whether the node has been asked for anything
+        self.log = bytearray()  # what the guest said so far
         self._left_s = request.timeout_ms / 1000
         self._since = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -235,6 +236,7 @@ class Pool:
     async def _try(self, run: _Run) -> RunOutcome | None:
         """The outcome; None when nobody can say how the child ended."""
         run.child = await self._children.take()
+        run.log.clear()
         started = time.monotonic()
         outcome: RunOutcome | None = None
         fault = ""
@@ -275,8 +277,11 @@ class Pool:
                     return None
                 fields = wire.decode_answer(body)
                 if fields[0] == protocol.DONE:
-                    timing = wire.Timing(self.config.engine, _ms_since(started))
+                    timing = wire.Timing(self.config.engine, _ms_since(started), bytes(run.log))
                     return wire.read_done(fields, run.request, run.entry, timing)
+                if fields[0] == protocol.LOG:
+                    run.log += wire.read_log(fields, run.request.log_limit - len(run.log))
+                    continue
                 await loop.sock_sendall(child.socket, await self._answer(run, fields))
         except ConnectionError:
             return None
@@ -339,6 +344,7 @@ class Pool:
             fuel_limit=run.request.fuel_limit,
             failure=reason,
             detail=detail,
+            log=bytes(run.log),
             wall_ms=wall_ms,
         )
 

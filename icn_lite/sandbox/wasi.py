@@ -165,7 +165,7 @@ class WasiFunctions:
         total = sum(length for _, length in ranges)
         if fd == STDOUT:
             # Each range lies in the memory, but a thousand of them could name all of it: look before copying.
-            if len(self._streams.output) + total > self._streams.output_limit:
+            if total > self._streams.output_room():
                 return ENOSPC
             self._streams.put_output(b"".join(self._memory.read(pointer, length) for pointer, length in ranges))
         else:

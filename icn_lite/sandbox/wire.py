@@ -15,7 +15,7 @@ from icn_lite.model.errors import DocumentError, FailureReason
 from icn_lite.sandbox import child, hostabi, wasi
 from icn_lite.sandbox.entry import Entry, type_words
 from icn_lite.sandbox.host import ALWAYS_PERMITTED, BUILT_IN, HostCall, HostPort
-from icn_lite.sandbox.outcome import HOST_CALL_LIMIT, TRAPS, RunOutcome, RunRequest, RunStatus
+from icn_lite.sandbox.outcome import TRAPS, RunOutcome, RunRequest, RunStatus
 from icn_lite.sandbox.value import BITS, Value
 from icn_lite.wasm.hostfuncs import HOST_FUNCTIONS
 
@@ -28,6 +28,9 @@ _STATUSES: Final[dict[str, RunStatus]] = {
     "failed": "failed",
     "out_of_memory": "failed",
 }
+
+
+_KINDS: Final = (child.CALL, child.DONE, child.LAYERS, child.LOG)
 
 
 class ProtocolError(Exception):
@@ -62,7 +65,7 @@ def encode_request(request: RunRequest, entry: Entry, host: HostPort | None) -> 
         how = _link(item.module, item.name, request.permissions, host)
         imports.append([item.module, item.name, list(params), list(results), how])
     limits: list[cbor.Value] = [
-        request.timeout_ms, request.max_pages, request.output_limit, request.log_limit, HOST_CALL_LIMIT,
+        request.timeout_ms, request.max_pages, request.output_limit, request.log_limit, request.host_calls,
         prepared.stack_bytes,
     ]  # fmt: skip
     facts: list[cbor.Value] = [
@@ -100,13 +103,12 @@ def _link(module: str, name: str, permissions: frozenset[str], host: HostPort | 
     row = HOST_FUNCTIONS.get((module, name))
     if row is None:
         return child.LINK_MISSING
+    is_local = module == wasi.MODULE or name in hostabi.LOCAL
+    if not is_local and name not in BUILT_IN and (host is None or not host.serves(name)):
+        return child.LINK_MISSING  # before the policy, which differs from node to node
     if row.permission not in permissions | ALWAYS_PERMITTED:
         return child.LINK_FORBIDDEN
-    if module == wasi.MODULE or name in hostabi.LOCAL:
-        return child.LINK_LOCAL
-    if name in hostabi.REMOTE and (name in BUILT_IN or (host is not None and host.serves(name))):
-        return child.LINK_REMOTE
-    return child.LINK_MISSING
+    return child.LINK_LOCAL if is_local else child.LINK_REMOTE
 
 
 def decode_answer(body: bytes) -> list[cbor.Value]:
@@ -115,7 +117,7 @@ def decode_answer(body: bytes) -> list[cbor.Value]:
         value = cbor.decode(body, max_bytes=len(body))
     except DocumentError as error:
         raise ProtocolError(f"an answer that is not canonical: {error}") from error
-    if not isinstance(value, list) or not value or value[0] not in (child.CALL, child.DONE, child.LAYERS):
+    if not isinstance(value, list) or not value or value[0] not in _KINDS:
         raise ProtocolError("an answer of no known kind")
     return value
 
@@ -153,12 +155,21 @@ def _layer(row: cbor.Value) -> LayerReport:
     raise ProtocolError("a layer of the wrong form")
 
 
+def read_log(fields: list[cbor.Value], room: int) -> bytes:
+    """A piece of the log, for which there is so much room."""
+    match fields:
+        case [child.LOG, bytes(piece)] if 0 < len(piece) <= room:
+            return piece
+    raise ProtocolError("a piece of the log of the wrong form or past the limit")
+
+
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """What the node measured itself."""
+    """What the node measured itself, and the log that came before."""
 
     engine: str
     wall_ms: int
+    log: bytes = b""
 
 
 def read_done(fields: list[cbor.Value], request: RunRequest, entry: Entry, timing: Timing) -> RunOutcome:
@@ -166,9 +177,9 @@ def read_done(fields: list[cbor.Value], request: RunRequest, entry: Entry, timin
     match fields:
         case [
             _, str(word), (str() | None) as trap, str(detail), (int() | None) as exit_code, list(bits), int(fuel_left),
-            int(pages), bytes(output), bytes(log), int(calls), int(cpu_us),
+            int(pages), bytes(output), bytes(log), int(calls), int(cpu_us), list(items),
         ] if word in _STATUSES:  # fmt: skip
-            pass
+            blocks = tuple(item for item in items if isinstance(item, bytes))
         case _:
             raise ProtocolError("an outcome of the wrong form")
     status = _STATUSES[word]
@@ -177,9 +188,10 @@ def read_done(fields: list[cbor.Value], request: RunRequest, entry: Entry, timin
     within = (
         -(1 << 63) <= fuel_left <= request.fuel_limit
         and 0 <= pages <= max(request.max_pages, request.prepared.memory_max_pages)
-        and len(output) <= request.output_limit
-        and len(log) <= request.log_limit
-        and 0 <= calls <= HOST_CALL_LIMIT + 1
+        and len(output) + sum(map(len, blocks)) <= request.output_limit
+        and len(blocks) == len(items) <= hostabi.MAX_BLOCKS
+        and len(timing.log) + len(log) <= request.log_limit
+        and 0 <= calls <= request.host_calls + 1
         and cpu_us >= 0
         and (exit_code is None or 0 <= exit_code < 1 << 32)
     )
@@ -204,8 +216,9 @@ def read_done(fields: list[cbor.Value], request: RunRequest, entry: Entry, timin
         results=results,
         memory_pages_peak=pages,
         output=output or _as_output(results),
-        log=log,
-        host_calls=min(calls, HOST_CALL_LIMIT),
+        log=timing.log + log,
+        blocks=blocks if status == "completed" else (),
+        host_calls=min(calls, request.host_calls),
         cpu_ms=min(cpu_us // 1000, timing.wall_ms),
         wall_ms=timing.wall_ms,
     )

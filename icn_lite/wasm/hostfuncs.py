@@ -78,7 +78,8 @@ _ROWS: Final = (
     _icn("host_interactive_receive_input", (_P, _P, I32), (I32,), "interactive", length=1),  # buffer, timeout_ms
     _icn("host_interactive_send_output", (_P, _P, _P, _P, I32), (I32,), "interactive", length=1),  # payload,key,final
     _icn("host_data_read_cid", (_P, _P, I32, _P, _P), (I32,), "data", base=1000, length=4),  # cid, offset, buffer
-    _icn("host_data_write_buffer", (_P, _P, _P, _P), (I32,), "data", base=1000, length=1),  # bytes, buffer for the CID
+    # bytes, buffer for the CID; hashing is part of the price
+    _icn("host_data_write_buffer", (_P, _P, _P, _P), (I32,), "data", base=1000, per_byte=6, length=1),
     _icn("host_log_message", (I32, _P, _P), (I32,), "io", length=2),  # level, text
     # economy, mesh, proofs: signatures are icn-core's
     _icn("host_account_get_mana", (), (I64,), "economy"),

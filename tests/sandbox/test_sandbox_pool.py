@@ -290,14 +290,14 @@ class Mana:
         self.calls: list[tuple[RunContext, HostCall]] = []
 
     def serves(self, name: str) -> bool:
-        return name in ("host_account_get_mana", "host_data_read_cid", "host_submit_mesh_job")
+        return name in ("host_account_get_mana", "host_get_pending_mesh_jobs", "host_submit_mesh_job")
 
     async def call(self, context: RunContext, call: HostCall) -> HostAnswer:
         self.calls.append((context, call))
         if call.name == "host_submit_mesh_job":
             raise IcnLiteError("the mesh is away")
-        if call.name == "host_data_read_cid":
-            data = b"0123456789"[call.numbers[0] :][: call.numbers[1]]
+        if call.name == "host_get_pending_mesh_jobs":
+            data = b"3456789"[: call.numbers[0]]
             return HostAnswer(len(data), data)
         return HostAnswer(1 << 40)
 
@@ -306,21 +306,21 @@ GUEST_OF_THE_NODE = """(module
   (import "icn" "host_account_get_mana" (func $mana (result i64)))
   (import "icn" "host_get_reputation" (func $reputation (result i64)))
   (import "icn" "host_submit_mesh_job" (func $submit (param i32 i32) (result i32)))
-  (import "icn" "host_data_read_cid" (func $read (param i32 i32 i32 i32 i32) (result i32)))
+  (import "icn" "host_get_pending_mesh_jobs" (func $read (param i32 i32) (result i32)))
   (import "icn" "put_output" (func $put (param i32 i32) (result i32)))
-  (memory 1) (data (i32.const 0) "bafkrei")
+  (memory 1)
   (func (export "mana") (result i64) (call $mana))
   (func (export "reputation") (result i64) (call $reputation))
   (func (export "submit") (result i32) (call $submit (i32.const 0) (i32.const 7)))
   (func (export "read") (param i32 i32) (result i32)
-    (call $put (i32.const 100) (call $read (i32.const 0) (i32.const 7) (i32.const 3) (local.get 0) (local.get 1)))))"""
+    (call $put (i32.const 100) (call $read (local.get 0) (local.get 1)))))"""
 
 
 async def test_calls_to_the_node() -> None:
     from icn_lite.sandbox.value import parse_value
 
     node = Mana()
-    allowed = frozenset({"economy", "data", "mesh"})
+    allowed = frozenset({"economy", "mesh"})
     async with Pool(host=node) as pool:
 
         async def result(name: str, permissions: frozenset[str] = allowed, *args: str) -> str:
@@ -339,7 +339,7 @@ async def test_calls_to_the_node() -> None:
         calls = len(node.calls)
         assert await result("read", allowed, "i32:65535", "i32:4") == "i32:-3:"
         assert len(node.calls) == calls
-    assert node.calls[-1][1] == HostCall("host_data_read_cid", (3, 4), (b"bafkrei",))
+    assert node.calls[-1][1] == HostCall("host_get_pending_mesh_jobs", (4,), ())
     assert node.calls[0][0].job_id == "j"
 
 

@@ -19,9 +19,9 @@ from icn_lite.wasm.types import TrapFlag
 RUN = request(ANSWER, fuel_limit=1000, output_limit=50, log_limit=20)
 ENTRY = plan_entry(RUN)
 TIMING = wire.Timing("wasm3", 5)
-GOOD: list[cbor.Value] = [child.DONE, "completed", None, "", None, [42], 990, 0, b"out", b"log", 3, 4000]
+GOOD: list[cbor.Value] = [child.DONE, "completed", None, "", None, [42], 990, 0, b"out", b"log", 3, 4000, [b"block"]]
 FIELDS = (
-    "kind", "status", "trap", "detail", "exit_code", "results", "fuel_left", "pages", "output", "log", "calls", "cpu",
+    "kind", "status", "trap", "detail", "exit_code", "results", "fuel_left", "pages", "output", "log", "calls", "cpu", "blocks",
 )  # fmt: skip
 
 
@@ -34,6 +34,8 @@ def test_a_good_answer() -> None:
     outcome = read()
     assert (outcome.status, outcome.fuel_used, outcome.output, outcome.cpu_ms) == ("completed", 10, b"out", 4)
     assert (str(outcome.results[0]), outcome.log, outcome.host_calls) == ("i32:42", b"log", 3)
+    assert outcome.blocks == (b"block",)
+    assert read(status="failed", results=[]).blocks == ()
     assert read(output=b"").output == b"", "an i32 is a status, not an output"
     assert read(cpu=10**9).cpu_ms == 5, "no more processor time than there was time"
     assert read(status="out_of_fuel", fuel_left=-7, results=[]).fuel_used == 1000
@@ -48,7 +50,8 @@ def test_a_good_answer() -> None:
         {"exit_code": -1}, {"exit_code": 1 << 32}, {"results": []}, {"results": [1, 2]}, {"results": [1 << 32]},
         {"results": [-1]}, {"results": ["1"]}, {"results": [True]}, {"fuel_left": 1001}, {"fuel_left": -(1 << 63) - 1},
         {"pages": -1}, {"pages": 161}, {"output": bytes(51)}, {"log": bytes(21)}, {"calls": HOST_CALL_LIMIT + 2},
-        {"calls": -1}, {"cpu": -1}, {"output": "text"}, {"results": {"a": 1}},
+        {"calls": -1}, {"cpu": -1}, {"output": "text"}, {"results": {"a": 1}}, {"blocks": [1]}, {"blocks": [bytes(48)]},
+        {"blocks": [b""] * (hostabi.MAX_BLOCKS + 1)}, {"output": bytes(46)}, {"blocks": b""},
     ],
 )  # fmt: skip
 def test_answers_out_of_form_or_range_are_refused(changed: dict[str, cbor.Value]) -> None:
@@ -75,9 +78,20 @@ def test_one_wild_field_gives_a_sound_outcome_or_a_refusal(name: str, value: cbo
     assert (outcome.trap is not None) is (outcome.status == "trapped")
     assert (outcome.failure is not None) is (outcome.status == "failed")
     assert 0 <= outcome.fuel_used <= 1000
-    assert len(outcome.output) <= 50
+    assert len(outcome.output) + sum(map(len, outcome.blocks)) <= 50
     assert len(outcome.log) <= 20
     assert 0 <= outcome.memory_pages_peak <= RUN.max_pages
+
+
+def test_pieces_of_the_log_stay_within_its_limit() -> None:
+    assert wire.read_log([child.LOG, b"four"], 4) == b"four"
+    for fields in ([child.LOG, b"five!"], [child.LOG, b""], [child.LOG, "text"], [child.LOG], [child.LOG, b"a", b"b"]):
+        with pytest.raises(wire.ProtocolError):
+            wire.read_log(fields, 4)
+    before = wire.Timing("wasm3", 5, b"said before; ")
+    assert wire.read_done(list(GOOD), RUN, ENTRY, before).log == b"said before; log"
+    with pytest.raises(wire.ProtocolError):
+        wire.read_done(list(GOOD), RUN, ENTRY, wire.Timing("wasm3", 5, bytes(18)))
 
 
 @settings(derandomize=True, deadline=None, max_examples=200)
