@@ -44,8 +44,9 @@ class GuestPolicy:
     memory_pages: int  # of 64 KiB
     workers: int  # guests at a time; the node takes no more than there are processors
     timeout_s: int  # wall time of one run
-    output_bytes: int
-    log_bytes: int
+    output_bytes: int  # a job that wants more is declined
+    log_bytes: int  # what is past it is cut, being no part of a result
+    host_calls: int  # a run that makes more fails here, and may go on elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +123,9 @@ SECTIONS: Final[tuple[Section, ...]] = (
             Key("memory_pages", "int", "pages of 64 KiB a guest may have", (1, 65536)),
             Key("workers", "int", "guests running at a time", (1, 64)),
             Key("timeout_s", "int", "s of wall time a run may take", (1, 86_400)),
-            Key("output_bytes", "int", "bytes of output a run may leave", (1024, 1 << 30)),
-            Key("log_bytes", "int", "bytes of log that are kept of a run", (0, 1 << 24)),
+            Key("output_bytes", "int", "bytes of output a run may leave", (1024, 64 << 20)),
+            Key("log_bytes", "int", "bytes of log that are kept of a run", (0, 1 << 20)),
+            Key("host_calls", "int", "host calls a run may make: 400 bytes each until it ends", (1000, 250_000)),
         ),
     ),
     Section("wasm", (Key("*", "int", "structural limits of the validator", (0, (1 << 32) - 1), optional=True),)),
@@ -203,6 +205,7 @@ def _guest(t: Table) -> GuestPolicy:
         timeout_s=t.int("timeout_s"),
         output_bytes=t.int("output_bytes"),
         log_bytes=t.int("log_bytes"),
+        host_calls=t.int("host_calls"),
     )
 
 

@@ -310,7 +310,8 @@ class Executions:
             def commit(store: Store) -> None:
                 sealed = store_run(store, self._shell.signer, record)
                 if sealed.document.output is not None:
-                    store.blocks.pin(run.holder, [sealed.document.output])
+                    kept = [sealed.document.output, *map(Cid.of_raw, record.outcome.blocks)]
+                    store.blocks.pin(run.holder, kept)
                 event = ex.RunEnded(shard, sealed.cid)
                 self._journal(store, run, event)
                 effects.extend(run.machine.handle(event))
@@ -362,6 +363,8 @@ class Executions:
             pages=runtime.memory_pages,
             timeout_ms=max(1, job.compute.timeout_ms),
             output_limit=job.storage.max_output_bytes,
+            log_limit=self._policy.guest.log_bytes,
+            host_calls=self._policy.guest.host_calls,
         )
         values, words = arguments_of(prepared, subject.entry, job.code.args)
         context = RunContext(

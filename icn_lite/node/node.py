@@ -41,6 +41,7 @@ from icn_lite.node.offers import ExecutorPolicy
 from icn_lite.node.origination import Originations
 from icn_lite.node.peerbook import Candidate as Proposed
 from icn_lite.node.peerbook import PeerBook
+from icn_lite.node.prepared_cache import PreparedCache
 from icn_lite.node.preparing import Preparations, structural_limits
 from icn_lite.node.shell import Shell
 from icn_lite.node.storage import Storage
@@ -77,7 +78,7 @@ class Node:
         self.options = options
         self.profile, self.profile_reason = profile_of(config)
         self.clock = Clock()
-        self.preparations = Preparations(structural_limits(self.profile.wasm))
+        self.preparations = Preparations(structural_limits(self.profile.wasm), PreparedCache(options.home.prepared))
         self.fuel = capability.FuelMeter(self.profile.prior.fuel_per_s)
         self.pool = Pool(PoolConfig(capability.workers(self.profile, config), config.engine.value))
         storage = Storage(options.home.path, config.storage_mb << 20)
@@ -143,6 +144,7 @@ class Node:
             health=self.care.health,
             may_begin=self.care.why_not,
             begins=self.care.begin,
+            guest=self.profile.guest,
             prices=prices,
             workers=self.pool.config.workers,
             advert=lambda: self.advert().cid,

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from icn_lite.device.profile import GuestPolicy
 from icn_lite.market.match import Refusal
 from icn_lite.market.price import Prices
 from icn_lite.mesh import table as paths
@@ -43,6 +44,7 @@ class ExecutorPolicy:
     health: Callable[[], Health | None]
     may_begin: Callable[[], str]  # why no new work may begin now; empty if it may
     begins: Callable[[], None]  # a guest is about to run
+    guest: GuestPolicy
     prices: Prices
     workers: int
     advert: Callable[[], Cid | None]
@@ -164,6 +166,7 @@ class Offers:
             now_s=self._shell.clock.wall_s(),
             open_shards=self._open_shards(),
             max_open_shards=MAX_OPEN_SHARDS,
+            max_output_bytes=self._policy.guest.output_bytes,
             attestation=self._policy.advert(),
         )
 

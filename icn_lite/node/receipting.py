@@ -1,6 +1,6 @@
 """From a run's outcome to a signed receipt in the store: the one place where receipts are made.
 
-`store_run` writes output block and receipt in one transaction, so that a receipt never names an output that is not
+`store_run` writes output, blocks and receipt in one transaction, so that a receipt never names an output that is not
 there, and takes its place in the chain (`seq`, `prev`) within it, so that no place is taken twice.
 """
 
@@ -67,6 +67,8 @@ def _store_run(store: Store, signer: cose.Signer, record: RunRecord) -> Sealed[E
         store.blocks.put(receipt.call, call)
     if receipt.output is not None:
         store.blocks.put(receipt.output, record.outcome.output)
+    for block in record.outcome.blocks:
+        store.blocks.put(Cid.of_raw(block), block)
     store.receipts.put_sealed(sealed)
     return sealed
 

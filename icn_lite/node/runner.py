@@ -34,10 +34,13 @@ from icn_lite.model.job import (
 from icn_lite.model.receipt import ExecutionReceipt
 from icn_lite.node.clock import Clock
 from icn_lite.node.home import Home
-from icn_lite.node.preparing import structural_limits
+from icn_lite.node.prepared_cache import PreparedCache, cache_key
+from icn_lite.node.preparing import prepare_module, structural_limits
 from icn_lite.node.receipting import RunRecord, RunSubject, store_run
+from icn_lite.sandbox.hostabi import HOST_CALL_LIMIT
 from icn_lite.sandbox.outcome import (
     DEFAULT_FUEL,
+    DEFAULT_LOG_BYTES,
     DEFAULT_OUTPUT_BYTES,
     DEFAULT_PAGES,
     DEFAULT_TIMEOUT_MS,
@@ -72,6 +75,8 @@ class RunOrder:
     pages: int = DEFAULT_PAGES
     timeout_ms: int = DEFAULT_TIMEOUT_MS
     output_limit: int = DEFAULT_OUTPUT_BYTES
+    log_limit: int = DEFAULT_LOG_BYTES
+    host_calls: int = HOST_CALL_LIMIT
     engine: str = "wasm3"
     limits: Limits = DEFAULT_LIMITS
 
@@ -93,11 +98,15 @@ def profile_limits(profile: Profile) -> Limits:
     return replace(structural_limits(profile.wasm), memory_pages=profile.guest.memory_pages)
 
 
-def prepare_order(order: RunOrder) -> Prepared:
-    """Prepare the module within the order's limits; raises `ModuleError`."""
-    from icn_lite.wasm.prepare import prepare  # 1 MB that a node at rest spares
+def prepare_order(order: RunOrder, cache: PreparedCache | None = None) -> Prepared:
+    """Prepare the module within the order's limits, or take it from a cache; raises `ModuleError` with advice."""
+    return prepare_module(order.module, replace(order.limits, memory_pages=order.pages), cache)
 
-    return prepare(order.module, replace(order.limits, memory_pages=order.pages))
+
+def keep_prepared(order: RunOrder, prepared: Prepared, home: Home) -> None:
+    """Keep what was prepared before there was a home."""
+    key = cache_key(Cid.of_raw(order.module), replace(order.limits, memory_pages=order.pages))
+    PreparedCache(home.prepared).put(key, prepared)
 
 
 def run_locally(order: RunOrder, prepared: Prepared, home: Home, signer: Signer) -> LocalRun:
@@ -138,6 +147,8 @@ def request_for(order: RunOrder, prepared: Prepared, values: tuple[Value, ...], 
         timeout_ms=order.timeout_ms,
         max_pages=order.pages,
         output_limit=order.output_limit,
+        log_limit=order.log_limit,
+        host_calls=order.host_calls,
         context=context,
         seed=Cid.of_raw(order.input).encode(),
     )

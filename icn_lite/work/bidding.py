@@ -20,7 +20,6 @@ from icn_lite.model.job import JobSpec, NetworkRequirements, PrivacyLevel
 from icn_lite.model.messages import JobAnnouncementV1
 from icn_lite.work.fit import typed_args
 
-MAX_OUTPUT_BYTES: Final = 16 << 20  # of a shard; the run itself has the job's limit, so that others can repeat it
 BID_MARGIN_MS: Final = 60_000  # how long a bid holds beyond the bidding window
 PER_FUEL_MARGIN: Final = 2  # shards are planned at twice the measured time: transfer, heat, other work
 MAX_CALL_ARGS: Final = 8  # arguments that a receipt can state (`ExecutionReceipt.args`)
@@ -38,6 +37,7 @@ class BidderView:
     now_s: int
     open_shards: int
     max_open_shards: int
+    max_output_bytes: int  # of a shard; the run itself has the job's limit, so that others can repeat it
     attestation: Cid | None = None
 
 
@@ -55,8 +55,9 @@ def consider(announcement: JobAnnouncementV1, view: BidderView) -> Bid | Refusal
         return _no("unsupported", "interactive jobs and workflows are not run by this version")
     if job.privacy is not PrivacyLevel.PUBLIC:
         return _no("privacy", f"privacy {job.privacy.value}: this version can't keep inputs from who runs them")
-    if job.storage.max_output_bytes > MAX_OUTPUT_BYTES:
-        return _no("output", f"outputs of {job.storage.max_output_bytes} bytes: at most {MAX_OUTPUT_BYTES} are kept")
+    if job.storage.max_output_bytes > view.max_output_bytes:
+        message = f"outputs of {job.storage.max_output_bytes} bytes: this device keeps {view.max_output_bytes} at most"
+        return _no("output", message)
     if job.input.shards == 0:
         return Refusal(JobErrorCode.INVALID_JOB_SPEC, "input", "the job has no shards")
     if len(typed_args(job)) > MAX_CALL_ARGS or any(len(arg) > MAX_ARG_CHARS for arg in typed_args(job)):

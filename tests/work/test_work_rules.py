@@ -198,7 +198,8 @@ CAPABILITY = NodeCapability(
     workers=2,
     fuel_per_s=2_000_000,
 )
-VIEW = BidderView(did_of(1), CAPABILITY, Prices(5, 10_000), bytes(16), 1_000, open_shards=28, max_open_shards=32)
+VIEW = BidderView(did_of(1), CAPABILITY, Prices(5, 10_000), bytes(16), 1_000, open_shards=28, max_open_shards=32,
+                  max_output_bytes=16 << 20)  # fmt: skip
 JOB = terms_of(4, 2, budget=1_000).job
 
 
