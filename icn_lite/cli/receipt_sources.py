@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from icn_lite.cli.files import read_file
-from icn_lite.model.cid import DAG_CBOR, TEXT_LENGTH, Cid
+from icn_lite.model import unixfs
+from icn_lite.model.cid import DAG_CBOR, DAG_PB, TEXT_LENGTH, Cid
 from icn_lite.model.did import Did
 from icn_lite.model.errors import DocumentError, StoreError, UsageError
 from icn_lite.model.receipt import MAX_SIGNED_BYTES, ExecutionReceipt, read_receipt
@@ -56,8 +57,9 @@ class Sources:
         self._named: dict[str, tuple[str, Cid]] = {}
         for what, name in files.items():
             data = read_file(name, most=MAX_BLOCK_BYTES, what=what)
-            cid = Cid.of_raw(data)
+            cid = unixfs.blob_cid(data)
             self._blocks[cid] = data
+            self._blocks[Cid.of_raw(data)] = data  # as one block, whatever its size, it is named rightly too
             self._named[what] = (name, cid)
 
     def misfits(self, receipt: ExecutionReceipt) -> list[Check]:
@@ -68,12 +70,14 @@ class Sources:
         return [
             Check(what, "failed", f"{name} is {cid}, the receipt says {said[what] or 'there is none'}")
             for what, (name, cid) in self._named.items()
-            if said[what] != cid
+            if said[what] not in (cid, Cid.of_raw(self._blocks[cid]))
         ]
 
     def get(self, cid: Cid) -> bytes | None:
         """A block or a receipt by its CID, from files first; None where it is not at hand."""
         block = self._blocks.get(cid)
+        if block is not None and cid.codec == DAG_PB and len(block) <= unixfs.CHUNK_BYTES:
+            block = unixfs.join(cid, self._blocks.get)  # from a CAR file, which holds a large blob block by block
         if block is None and self._store is not None:
             block = self._store.blocks.get(cid)
             if block is None:
@@ -144,11 +148,22 @@ def export_car(
     written = 0
     for cid in others:
         data = store.blocks.get(cid) if store is not None else None
-        if data is not None:
-            body += encode_section(cid, data)
+        for name, block in _sections(cid, data) if data is not None else ():
+            body += encode_section(name, block)
             written += 1
             _check_size(len(body))
     return encode_header(heads.values()) + bytes(body), (count, written)
+
+
+def _sections(cid: Cid, data: bytes) -> Iterator[tuple[Cid, bytes]]:
+    """A document or a small blob as it is; of a large one every block, so that IPFS tools find the file."""
+    if cid.codec != DAG_PB:
+        yield cid, data
+        return
+    tree = unixfs.tree_of(data)
+    yield from tree.nodes
+    for number, leaf in enumerate(tree.leaves):
+        yield leaf, data[number * unixfs.CHUNK_BYTES : (number + 1) * unixfs.CHUNK_BYTES]
 
 
 def _named_blocks(receipt: ExecutionReceipt) -> list[Cid]:

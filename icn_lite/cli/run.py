@@ -167,7 +167,7 @@ def _document(order: RunOrder, done: LocalRun) -> Json:
 
 def _refused(order: RunOrder, error: ModuleError) -> dict[str, Json]:
     """The same keys for a module that never ran."""
-    from icn_lite.model.cid import Cid
+    from icn_lite.model.unixfs import blob_cid
 
     nothing: dict[str, Json] = dict.fromkeys(
         ("trap", "exit_code", "output", "receipt", "receipt_error", "job", "failure", "detail")
@@ -181,8 +181,8 @@ def _refused(order: RunOrder, error: ModuleError) -> dict[str, Json]:
         **zero,
         "results": [],
         "fuel_limit": order.fuel_limit,
-        "module": str(Cid.of_raw(order.module)) if len(order.module) <= order.limits.module_bytes else None,
-        "input": str(Cid.of_raw(order.input)),
+        "module": str(blob_cid(order.module)) if len(order.module) <= order.limits.module_bytes else None,
+        "input": str(blob_cid(order.input)),
         "engine": order.engine,
         "meter": _meter(),
         "log": "",
@@ -191,9 +191,9 @@ def _refused(order: RunOrder, error: ModuleError) -> dict[str, Json]:
 
 
 def _output_cid(done: LocalRun) -> object:
-    from icn_lite.model.cid import Cid
+    from icn_lite.model.unixfs import blob_cid
 
-    return Cid.of_raw(done.outcome.output) if done.outcome.status == "completed" else None
+    return blob_cid(done.outcome.output) if done.outcome.status == "completed" else None
 
 
 def _meter() -> str:

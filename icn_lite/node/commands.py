@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, cast
 
 from icn_lite.market.settle import account_of
-from icn_lite.model import cbor, schema
+from icn_lite.model import cbor, schema, unixfs
 from icn_lite.model.cid import Cid
 from icn_lite.model.errors import DocumentError, JobError, NotSupported, UsageError
 from icn_lite.model.job import Full, JobSpec, NoRedundancy, PrivacyLevel, WasmRuntime
@@ -68,8 +68,8 @@ class Commands:
         return len(uris)
 
     async def put_block(self, request: Mapping[str, Json], body: bytes) -> Json:
-        """Store a block; the answer is its CID. It stays at least until the next job pins it."""
-        cid = Cid.of_dag_cbor(body) if request.get("codec") == "dag-cbor" else Cid.of_raw(body)
+        """Store a document or a blob; the answer is its CID. It stays at least until the next job pins it."""
+        cid = Cid.of_dag_cbor(body) if request.get("codec") == "dag-cbor" else unixfs.blob_cid(body)
         await self._node.shell.storage.run(lambda store: store.blocks.put(cid, body))
         return str(cid)
 

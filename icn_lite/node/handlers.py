@@ -85,8 +85,8 @@ class Handlers:
         return await (await self._originator()).on_receipt(sealed)
 
     async def block(self, cid: Cid) -> bytes | None:
-        """A block of ours."""
-        return await self._shell.storage.run(lambda store: store.blocks.get(cid))
+        """A block of ours; of a large blob the node or leaf of this CID."""
+        return await self._shell.storage.run(lambda store: store.blocks.block(cid))
 
     async def receipt(self, cid: Cid) -> bytes | None:
         """A receipt that we hold."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from icn_lite.model import cose
+from icn_lite.model import cose, unixfs
 from icn_lite.model.cid import Cid
 from icn_lite.model.document import Sealed
 from icn_lite.model.receipt import (
@@ -105,7 +105,7 @@ def make_receipt(signer: cose.Signer, record: RunRecord, seq: int, prev: Cid | N
         core_signature=NO_SIGNATURE,
         prev=prev,
         lease=subject.lease,
-        output=Cid.of_raw(outcome.output) if completed else None,
+        output=unixfs.blob_cid(outcome.output) if completed else None,
         trap=(outcome.trap or "out_of_fuel") if status is ReceiptStatus.TRAPPED else None,
         failure=outcome.failure if status is ReceiptStatus.FAILED else None,
         exit_code=outcome.exit_code if completed else None,

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from icn_lite.device.profile import Profile
-from icn_lite.model import document
+from icn_lite.model import document, unixfs
 from icn_lite.model.cid import Cid
 from icn_lite.model.cose import Signer
 from icn_lite.model.document import Sealed
@@ -112,7 +112,7 @@ def keep_prepared(order: RunOrder, prepared: Prepared, home: Home) -> None:
 def run_locally(order: RunOrder, prepared: Prepared, home: Home, signer: Signer) -> LocalRun:
     """Run a prepared order in the sandbox and store its receipt. Raises `UsageError` when it can't be called so."""
     clock = Clock()
-    module, data = Cid.of_raw(order.module), Cid.of_raw(order.input)
+    module, data = unixfs.blob_cid(order.module), unixfs.blob_cid(order.input)
     values, arguments = arguments_of(prepared, order.invoke, order.words)
     _check_results(order, prepared)
     job = _local_job(order, signer, module, data, clock)
