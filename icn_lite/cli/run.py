@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from icn_lite.cli.app import App, pass_app
-from icn_lite.cli.check import module_limits, reason_json, report_refusal
+from icn_lite.cli.check import module_limits, reason_json, report_refusal, usable_cache
 from icn_lite.cli.files import read_file, read_module, write_file
 from icn_lite.cli.framework import command
 from icn_lite.cli.output import Json
@@ -72,7 +72,7 @@ def run(
         raise UsageError("--output - and --json both want stdout", hint="write the output to a file")
     if module == "-" and input_name == "-":
         raise UsageError("module and input can't both come from stdin", hint="save one of them to a file")
-    from icn_lite.node.runner import RunOrder, prepare_order, run_locally
+    from icn_lite.node.runner import RunOrder, keep_prepared, prepare_order, run_locally
     from icn_lite.sandbox.outcome import MAX_INPUT_BYTES
 
     limits = module_limits(profile, pages)
@@ -87,12 +87,15 @@ def run(
         engine=engine,
         limits=limits,
     )
+    cache = usable_cache(app)
     try:
-        prepared = prepare_order(order)
+        prepared = prepare_order(order, cache)
     except ModuleError as error:
-        report_refusal(app, module, error, _refused(order, error))
+        report_refusal(app, module, order.module, error, _refused(order, error))
         return error.exit_code
     home = app.home_for_work()
+    if cache is None:  # the home was made just now
+        keep_prepared(order, prepared, home)
     done = run_locally(order, prepared, home, app.load_key(home, passphrase_file))
     return _report(app, order, done, output_name)
 
@@ -186,7 +189,7 @@ def _refused(order: RunOrder, error: ModuleError) -> dict[str, Json]:
         "engine": order.engine,
         "meter": _meter(),
         "log": "",
-        "reason": reason_json(error),
+        "reason": reason_json(order.module, error),
     }
 
 

@@ -12,7 +12,7 @@ from icn_lite.model.did import Did
 from icn_lite.model.errors import BidError
 from icn_lite.node.shell import Shell
 from icn_lite.store.db import Store
-from icn_lite.wasm.prepare import METER
+from icn_lite.wasm.prepared import METER
 from icn_lite.work import originator_events as ev
 from icn_lite.work.originator import Originator
 

@@ -4,6 +4,7 @@
     config.toml  its settings (node/config.py)
     node.db      blocks, receipts, jobs, ledger (store/)
     lock         who is writing (store/lock.py)
+    prepared/    modules that were prepared before; may be deleted at any time (node/prepared_cache.py)
     control.sock the running node's ear for `status`, `cancel`, …
     run/         what does not outlive the process that made it
 
@@ -49,6 +50,11 @@ class Home:
     def database(self) -> Path:
         """The store."""
         return self.path / "node.db"
+
+    @property
+    def prepared(self) -> Path:
+        """Prepared modules; the folder may be absent."""
+        return self.path / "prepared"
 
     @property
     def control_socket(self) -> Path:

@@ -11,7 +11,12 @@ import wasmtime
 if TYPE_CHECKING:
     from conftest import Program
 
-KEYS = {"accepted", "reason", "imports", "exports", "functions", "prepared_bytes", "prepare_ms"}
+KEYS = {
+    "accepted", "reason", "imports", "exports", "entry", "functions", "memory", "table", "stack_bytes", "features",
+    "limits", "made_by", "module_bytes", "code_bytes", "custom_bytes", "prepared_bytes", "growth", "cached",
+    "prepare_ms",
+}  # fmt: skip
+REASON = {"kind", "offset", "message", "function", "function_name", "section", "place", "hint", "flags"}
 
 
 def test_an_accepted_module(icn: Program, guests: Path) -> None:
@@ -21,14 +26,18 @@ def test_an_accepted_module(icn: Program, guests: Path) -> None:
     assert set(answer) == KEYS
     assert answer["accepted"] is True
     assert answer["reason"] is None
-    assert {"module": "icn", "name": "log", "type": "(i32 i32) -> ()"} in answer["imports"]
+    row = next(row for row in answer["imports"] if row["name"] == "log")
+    assert row == {
+        "module": "icn", "name": "log", "type": "(i32 i32) -> ()", "permission": "io", "fuel_base": 100,
+        "fuel_per_byte": 1,
+    }  # fmt: skip
     assert {"name": "run", "kind": "func", "type": "() -> (i32)"} in answer["exports"]
     assert answer["functions"] >= 1
     assert answer["prepared_bytes"] > 0
     assert answer["prepare_ms"] > 0
     told = icn("check", guests / "talk.wasm")
     assert told.code == 0
-    assert "icn.put_output (i32 i32) -> (i32)" in told.out
+    assert "icn.put_output  (i32 i32) -> (i32)  io          100 + 1 a byte\n" in told.out
 
 
 @pytest.mark.parametrize(
@@ -53,7 +62,9 @@ def test_a_refused_module(icn: Program, tmp_path: Path, data: bytes | str, kind:
     assert answer["accepted"] is False
     assert answer["reason"]["kind"] == kind
     assert answer["reason"]["message"]
-    assert set(answer["reason"]) == {"kind", "offset", "message", "function", "hint"}
+    assert set(answer["reason"]) == REASON
+    assert answer["reason"]["hint"]
+    assert answer["error"]["hint"]
     assert answer["error"]["code"] == "J008"
     told = icn("check", path)
     assert (told.code, told.out) == (3, "")
