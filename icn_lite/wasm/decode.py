@@ -262,6 +262,7 @@ class Decoder(Reader):
         """Element section: active segments of table 0; passive and declared ones only name functions."""
         budget = self.limits.table_entries * 4
         declared: set[int] = set()
+        written = False  # whether the table is written at the start rather than made with its entries
         for _ in range(self.count("element segments", self.limits.segments)):
             at = self.pos
             flag = self.u32()
@@ -279,9 +280,12 @@ class Decoder(Reader):
             entries = self.element_entries(bool(flag & 4), budget)
             budget -= len(entries)
             declared.update(entry for entry in entries if entry is not None)
-            if flag & 3 == 1 or (active and flag & 4):
-                # as measured: a reference costs 1, and in an active segment 2 and 1 for the segment
-                cost = (len(entries) * 2 + 1 if active else len(entries)) if flag & 4 else 0
+            written |= active and bool(flag & 4)
+            if flag & 3 == 1 or (active and written):
+                # As measured: each reference that is made costs 1. An active segment costs nothing as long as all are
+                # lists of indices, which the table begins with; from the first with expressions on each is copied, 1
+                # for the segment and 1 an entry.
+                cost = (len(entries) if flag & 4 else 0) + (1 + len(entries) if active else 0)
                 self.module.element_fuel = (self.module.element_fuel or 0) + cost
             if active:
                 table_size = self.module.table.minimum if self.module.table else 0

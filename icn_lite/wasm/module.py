@@ -92,10 +92,14 @@ class Module:
 
     @property
     def start_fuel(self) -> int:
-        """What wasmtime counts for its own start function: entry, call, and the references that it makes."""
-        if self.start is None and self.element_fuel is None:
+        """What wasmtime counts for its own start function: entry, call, the references that it makes, and the data
+        that it copies into an imported memory (a memory of the module's own is made with its data in it).
+        """
+        copied = [s for s in self.segments if s.offset is not None] if self.memory_imported else []
+        if self.start is None and self.element_fuel is None and not copied:
             return 0
-        return 1 + (self.start is not None) + (self.element_fuel or 0)
+        data_fuel = sum(1 + segment.end - segment.start for segment in copied)
+        return 1 + (self.start is not None) + (self.element_fuel or 0) + data_fuel
 
     def type_of(self, function: int) -> FuncType:
         """The type of a function index."""
