@@ -30,11 +30,17 @@ class Outcome:
     fuel_left: int
 
 
+_thread = threading.local()
+
+
 def in_big_thread(work: Callable[[], Any]) -> Any:
     """Run with 256 MiB of native stack, which the interpreter's worst case needs."""
+    if getattr(_thread, "is_big", False):
+        return work()
     box: list[Any] = []
 
     def run() -> None:
+        _thread.is_big = True
         try:
             box.append((True, work()))
         except BaseException as error:  # noqa: BLE001 - raised again by the caller
@@ -230,7 +236,11 @@ class Reference:
                 [getattr(wasmtime.ValType, _KINDS[t])() for t in row.results],
             )
             linker.define_func(owner, name, kind, (hosts or {})[name])
-        self.exports = linker.instantiate(self.store, wasmtime.Module(engine, module)).exports(self.store)
+        compiled = wasmtime.Module(engine, module)
+        for item in compiled.imports:
+            if isinstance(item.type, wasmtime.MemoryType):  # what preparation makes the module's own
+                linker.define(self.store, item.module, item.name or "", wasmtime.Memory(self.store, item.type))
+        self.exports = linker.instantiate(self.store, compiled).exports(self.store)
 
     def used(self) -> int:
         """Fuel since the last setting."""
