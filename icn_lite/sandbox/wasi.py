@@ -2,10 +2,13 @@
 
 stdin is the input, stdout the output, stderr the log. The environment is empty, clocks stand still, `random_get` is
 a stream seeded by the input's CID. There are no files, directories or sockets: descriptors other than 0, 1, 2 answer
-EBADF, which is also how wasi-libc learns that nothing is pre-opened; what makes no sense here answers ENOSYS.
-Standard streams are neither terminals (libc then writes in blocks, not lines) nor seekable (ESPIPE).
+EBADF, which is also how wasi-libc learns that nothing is pre-opened, and so do the standard three for what only a
+file or a directory can do. What makes no sense here answers ENOSYS. Standard streams are neither terminals (libc then
+writes in blocks, not lines) nor seekable (ESPIPE), and never make anybody wait; nor does a sleep, which returns at
+once and takes no time off the clock.
 
-`wasi_snapshot_preview1.witx`, wasi-libc's `__wasilibc_*`.
+`wasi_snapshot_preview1.witx`, wasi-libc's `__wasilibc_*`. Where the standard leaves an errno open it is the one that
+wasmtime gives; a test compares them.
 """
 
 from __future__ import annotations
@@ -20,19 +23,28 @@ if TYPE_CHECKING:
 
     from icn_lite.sandbox.hostabi import Streams
 
-SUCCESS, EBADF, EFAULT, EINVAL, ENOSPC, ENOSYS, ESPIPE, ENOTCAPABLE = 0, 8, 21, 28, 51, 52, 70, 76
+SUCCESS, EBADF, EFAULT, EINVAL, ENOSPC, ENOSYS, ENOTDIR, ENOTSOCK, ESPIPE, ENOTCAPABLE = (
+    0, 8, 21, 28, 51, 52, 54, 57, 70, 76,
+)  # fmt: skip
 
 MODULE = "wasi_snapshot_preview1"
 PROGRAM_NAME = "guest"
 MAX_VECTORS = 1024  # POSIX's IOV_MAX on Linux; wasi-libc uses two
 MAX_RANDOM_BYTES = 1 << 20  # a call; more is EINVAL, so that one call stays short
 CLOCKS = 4
-RIGHT_READ, RIGHT_WRITE = 1 << 1, 1 << 6
+RIGHT_READ, RIGHT_WRITE, RIGHT_POLL = 1 << 1, 1 << 6, 1 << 27
 STDIN, STDOUT, STDERR = 0, 1, 2
 FILETYPE_UNKNOWN = 0  # what a pipe is
+FDFLAGS = 0b11111  # append, dsync, nonblock, rsync, sync
+
+EVENT_CLOCK, EVENT_READ, EVENT_WRITE = 0, 1, 2
+SUBSCRIPTION_BYTES, EVENT_BYTES = 48, 32
+MAX_SUBSCRIPTIONS = 1024  # as many as vectors; a program waits for a handful
+WRITE_ROOM = 4096  # PIPE_BUF; what is left of the output or the log is nobody's affair
+HANGUP = 1
 
 # By the row's name: what answers when no method of `WasiFunctions` does. The rest is EBADF, having a descriptor.
-NO_SUCH_CALL = frozenset({"poll_oneoff", "proc_raise"})
+NO_SUCH_CALL = frozenset({"proc_raise"})
 
 
 class WasiFunctions:
@@ -44,7 +56,7 @@ class WasiFunctions:
         self._arguments = [text.encode() + b"\0" for text in [PROGRAM_NAME, *arguments]]
         self._random = RandomStream(seed)
         self._read_at = 0
-        self._open = {STDIN, STDOUT, STDERR}
+        self._open = {STDIN: STDIN, STDOUT: STDOUT, STDERR: STDERR}  # which stream a descriptor is
 
     def function(self, name: str) -> Callable[..., int | None]:
         """What to link for a row of the table."""
@@ -115,19 +127,29 @@ class WasiFunctions:
     def fd_close(self, fd: int) -> int:
         if fd not in self._open:
             return EBADF
-        self._open.discard(fd)
+        del self._open[fd]
+        return SUCCESS
+
+    def fd_renumber(self, fd: int, to: int) -> int:
+        """What `to` was is closed; both have to be open, so there are never more than three."""
+        if fd not in self._open or to not in self._open:
+            return EBADF
+        self._open[to] = self._open.pop(fd)
         return SUCCESS
 
     def fd_fdstat_get(self, fd: int, out: int) -> int:
         """u8 filetype, u16 flags at 2, u64 rights at 8, u64 inheriting rights at 16."""
         if fd not in self._open:
             return EBADF
-        rights = RIGHT_READ if fd == STDIN else RIGHT_WRITE
+        rights = RIGHT_POLL | (RIGHT_READ if self._open[fd] == STDIN else RIGHT_WRITE)
         self._memory.write(out, bytes([FILETYPE_UNKNOWN]).ljust(8, b"\0") + rights.to_bytes(8, "little") + bytes(8))
         return SUCCESS
 
-    def fd_fdstat_set_flags(self, fd: int, _flags: int) -> int:
-        return SUCCESS if fd in self._open else EBADF
+    def fd_fdstat_set_flags(self, fd: int, flags: int) -> int:
+        """Nothing blocks and nothing is cached, so every flag is as good as set."""
+        if fd not in self._open:
+            return EBADF
+        return EINVAL if flags & ~FDFLAGS else SUCCESS
 
     def fd_filestat_get(self, fd: int, out: int) -> int:
         """64 bytes, all zero: no device, no inode, an unknown type, no size, no times."""
@@ -142,9 +164,25 @@ class WasiFunctions:
     def fd_tell(self, fd: int, _out: int) -> int:
         return ESPIPE if fd in self._open else EBADF
 
+    def fd_pread(self, fd: int, *_: int) -> int:
+        return ESPIPE if self._open.get(fd) == STDIN else EBADF
+
+    def fd_pwrite(self, fd: int, *_: int) -> int:
+        return ESPIPE if self._open.get(fd) in (STDOUT, STDERR) else EBADF
+
+    def fd_prestat_dir_name(self, fd: int, *_: int) -> int:
+        return ENOTDIR if fd in self._open else EBADF
+
+    def _no_socket(self, fd: int, *_: int) -> int:
+        return ENOTSOCK if fd in self._open else EBADF
+
+    sock_accept = sock_recv = sock_send = sock_shutdown = _no_socket
+
     def fd_read(self, fd: int, vectors: int, count: int, out: int) -> int:
-        if fd != STDIN or fd not in self._open:
+        if self._open.get(fd) != STDIN:
             return EBADF
+        if count & U32 > MAX_VECTORS:
+            return EINVAL
         self._memory.check(out, 4)
         total = 0
         for pointer, length in self._vectors(vectors, count):
@@ -158,12 +196,15 @@ class WasiFunctions:
         return SUCCESS
 
     def fd_write(self, fd: int, vectors: int, count: int, out: int) -> int:
-        if fd not in (STDOUT, STDERR) or fd not in self._open:
+        stream = self._open.get(fd)
+        if stream not in (STDOUT, STDERR):
             return EBADF
+        if count & U32 > MAX_VECTORS:
+            return EINVAL
         self._memory.check(out, 4)
         ranges = self._vectors(vectors, count)
         total = sum(length for _, length in ranges)
-        if fd == STDOUT:
+        if stream == STDOUT:
             # Each range lies in the memory, but a thousand of them could name all of it: look before copying.
             if total > self._streams.output_room():
                 return ENOSPC
@@ -176,12 +217,60 @@ class WasiFunctions:
 
     def _vectors(self, vectors: int, count: int) -> list[tuple[int, int]]:
         """(pointer, length) of each, all inside the memory."""
-        if count & U32 > MAX_VECTORS:
-            raise BadPointer
-        table = self._memory.read(vectors, 8 * count)
+        table = self._memory.read(vectors, 8 * (count & U32))
         ranges = []
         for at in range(0, len(table), 8):
             pointer = int.from_bytes(table[at : at + 4], "little")
             length = int.from_bytes(table[at + 4 : at + 8], "little")
             ranges.append((self._memory.check(pointer, length), length))
         return ranges
+
+    # waiting
+
+    def poll_oneoff(self, subscriptions: int, events: int, count: int, out: int) -> int:
+        """What is ready at once; when nothing but clocks is waited for, the earliest of them."""
+        number = count & U32
+        if not 1 <= number <= MAX_SUBSCRIPTIONS:
+            return EINVAL
+        self._memory.check(out, 4)
+        self._memory.check(events, number * EVENT_BYTES)
+        table = self._memory.read(subscriptions, number * SUBSCRIPTION_BYTES)
+        waits = [Subscription(table, at) for at in range(0, len(table), SUBSCRIPTION_BYTES)]
+        if any(wait.kind > EVENT_WRITE for wait in waits):
+            return EINVAL
+        # Of a wrong clock or a stream that is always ready one hears before any time has to pass.
+        earliest = min(wait.timeout for wait in waits)
+        happened = b"".join(self._event(wait) for wait in waits if wait.timeout == earliest)
+        self._memory.write(events, happened)
+        self._memory.write_u32(out, len(happened) // EVENT_BYTES)
+        return SUCCESS
+
+    def _event(self, wait: Subscription) -> bytes:
+        """u64 userdata, u16 error at 8, u8 type at 10, u64 bytes at 16, u16 flags at 24."""
+        error = size = flags = 0
+        stream = self._open.get(wait.fd)
+        if wait.kind == EVENT_CLOCK:
+            error = SUCCESS if wait.clock < CLOCKS else EINVAL
+        elif stream is None or (stream == STDIN) != (wait.kind == EVENT_READ):
+            error = EBADF
+        elif wait.kind == EVENT_READ:
+            size = len(self._streams.input) - self._read_at
+            flags = 0 if size else HANGUP
+        else:
+            size = WRITE_ROOM
+        numbers = ((error, 2), (wait.kind, 1), (0, 5), (size, 8), (flags, 2), (0, 6))
+        return wait.userdata + b"".join(value.to_bytes(width, "little") for value, width in numbers)
+
+
+class Subscription:
+    """What a guest waits for: u64 userdata, u8 kind at 8, then a clock's id u32 at 16, u64 timeout at 24 (relative or
+    absolute is the same while the clock shows 0), or a descriptor u32 at 16."""
+
+    __slots__ = ("clock", "fd", "kind", "timeout", "userdata")
+
+    def __init__(self, table: bytes, at: int) -> None:
+        self.userdata = table[at : at + 8]
+        self.kind = table[at + 8]
+        self.clock = self.fd = int.from_bytes(table[at + 16 : at + 20], "little")
+        waits = self.kind == EVENT_CLOCK and self.clock < CLOCKS
+        self.timeout = int.from_bytes(table[at + 24 : at + 32], "little") if waits else 0
