@@ -53,6 +53,10 @@ def _feature(name: str, clang: str, rust: str, asc: str = "") -> Advice:
     )
 
 
+_MVP: Final = Advice(
+    "compile for the features of 2019's engines (the MVP)", "-mcpu=mvp", "-C target-cpu=mvp",
+    "--disable with the feature's name",
+)  # fmt: skip
 _NO_REFERENCES: Final = _feature("reference types", "reference-types", "reference-types", "reference-types")
 _NO_MULTIVALUE: Final = _feature("multi-value", "multivalue", "multivalue")
 _NO_EXCEPTIONS: Final = Advice(
@@ -141,12 +145,12 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("limit", ("memory of",), _LESS_MEMORY),
     Row("limit", ("memories",), Advice("use one memory")),
     Row("limit", ("tables",), _NO_REFERENCES),
-    Row("limit", ("table of",),
-        Advice("the table holds functions that are called by pointer: fewer of them", "-Wl,--gc-sections",
-               "fewer trait objects (dyn)", "fewer closures and virtual methods")),
     Row("limit", ("br_table",),
         Advice("a switch has too many cases: look the case up in an array", "-fno-jump-tables",
                "a table of constants in place of the match", "an array in place of the switch")),
+    Row("limit", ("table of",),
+        Advice("the table holds functions that are called by pointer: fewer of them", "-Wl,--gc-sections",
+               "fewer trait objects (dyn)", "fewer closures and virtual methods")),
     Row("limit", ("table entries",),
         Advice("the table holds functions that are called by pointer: fewer of them", "-Wl,--gc-sections",
                "fewer trait objects (dyn)", "fewer closures and virtual methods")),
@@ -180,8 +184,10 @@ ROWS: Final[tuple[Row, ...]] = (
                "-C relocation-model=static")),
     Row("invalid", ("more than one memory",), Advice("use one memory", "-mno-multimemory")),
     Row("invalid", ("start function",), Advice("the start function has to be () -> (): name another, or none")),
-    Row("unsupported", (), Advice("compile for the features of 2019's engines (the MVP)", "-mcpu=mvp",
-                                  "-C target-cpu=mvp", "--disable with the feature's name")),
+    Row("unsupported", ("of type",), _MVP),
+    Row("unsupported", ("select of",), _MVP),
+    Row("unsupported", ("typed function",), _MVP),
+    Row("unsupported", (), _MVP),
     Row("limit", (), _SMALLER),
     Row("malformed", (), _DAMAGED),
     Row("invalid", (), _COMPILER),

@@ -86,8 +86,8 @@ def locate(module: bytes, error: ModuleError) -> Place:
 
 def _locate(module: bytes, error: ModuleError) -> Place:
     offset = error.offset
-    if offset is None:
-        return Place(None, function=error.function)
+    if offset is None:  # of exports only the name is kept, and the message has that
+        return Place(None, "export" if error.message.startswith("export ") else None, error.function)
     section = next((s for s in sections(module) if s.at <= offset < s.end), None)
     if section is None:
         return Place(offset, function=error.function)
