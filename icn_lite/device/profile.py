@@ -76,10 +76,14 @@ class BatteryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class PricePolicy:
-    """What a bid asks for: `base_mana` a shard and `mana_per_gfuel` for 10^9 fuel."""
+    """What a bid asks for; an hour is one of a worker at work."""
 
-    base_mana: int
-    mana_per_gfuel: int
+    base_mana: int  # for a job, whatever it costs
+    energy_mana_per_kwh: int
+    wear_mana_per_hour: int
+    opportunity_mana_per_hour: int
+    margin_pm: int
+    surge_pm: int  # the surcharge of a device that has nothing left
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,7 @@ class Prior:
     """What is believed of the device until it is measured."""
 
     fuel_per_s: int
+    energy_mj_per_gfuel: int  # above what the device uses at rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +160,21 @@ SECTIONS: Final[tuple[Section, ...]] = (
     Section(
         "price",
         (
-            Key("base_mana", "int", "mana for a shard, whatever it costs", (0, 1 << 40)),
-            Key("mana_per_gfuel", "int", "mana for 10^9 fuel", (0, 1 << 40)),
+            Key("base_mana", "int", "mana for a job, whatever it costs", (0, 1 << 40)),
+            Key("energy_mana_per_kwh", "int", "mana for a kWh", (0, 1 << 40)),
+            Key("wear_mana_per_hour", "int", "mana an hour of one worker: wear", (0, 1 << 40)),
+            Key("opportunity_mana_per_hour", "int", "mana an hour of one worker: what the owner gives up", (0, 1 << 40)),
+            Key("margin_pm", "int", "‰ on top of the costs", (0, 100_000)),
+            Key("surge_pm", "int", "‰ that a device without headroom asks more", (0, 100_000)),
         ),
     ),
-    Section("prior", (Key("fuel_per_s", "int", "fuel a second until it is measured", (1, 1 << 48)),)),
+    Section(
+        "prior",
+        (
+            Key("fuel_per_s", "int", "fuel a second until it is measured", (1, 1 << 48)),
+            Key("energy_mj_per_gfuel", "int", "mJ for 10^9 fuel until it is measured", (0, 1 << 32)),
+        ),
+    ),
 )
 
 ORDERS: Final = (
@@ -182,8 +197,8 @@ def parse_profile(text: str, name: str) -> Profile:
         wasm=MappingProxyType(tables["wasm"].ints()),
         thermal=_thermal(tables["thermal"]),
         battery=_battery(tables["battery"]),
-        price=PricePolicy(tables["price"].int("base_mana"), tables["price"].int("mana_per_gfuel")),
-        prior=Prior(tables["prior"].int("fuel_per_s")),
+        price=_price(tables["price"]),
+        prior=Prior(tables["prior"].int("fuel_per_s"), tables["prior"].int("energy_mj_per_gfuel")),
     )
 
 
@@ -230,4 +245,15 @@ def _battery(t: Table) -> BatteryPolicy:
         only_when_charging=t.flag("only_when_charging"),
         hot_c=t.int("hot_c"),
         hot_resume_c=t.int("hot_resume_c"),
+    )
+
+
+def _price(t: Table) -> PricePolicy:
+    return PricePolicy(
+        base_mana=t.int("base_mana"),
+        energy_mana_per_kwh=t.int("energy_mana_per_kwh"),
+        wear_mana_per_hour=t.int("wear_mana_per_hour"),
+        opportunity_mana_per_hour=t.int("opportunity_mana_per_hour"),
+        margin_pm=t.int("margin_pm"),
+        surge_pm=t.int("surge_pm"),
     )

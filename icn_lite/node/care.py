@@ -17,7 +17,9 @@ from icn_lite.device.profile import Profile
 from icn_lite.device.reading import Quantity, Readings
 from icn_lite.device.sensors.hub import SensorHub, clock_ms
 from icn_lite.model.receipt import Health
+from icn_lite.node.outlook import outlook_of
 from icn_lite.sandbox.pool import Pool
+from icn_lite.work.bidding import Outlook
 
 BUSY_MS: Final = 2_000  # between readings while guests run; a board gains about 1 °C a second
 IDLE_MS: Final = 20_000  # a device at rest changes slowly, and every wake-up costs
@@ -90,6 +92,10 @@ class Care:
             self._pool.resume()
         elif not run and not self._pool.suspended:
             self._pool.suspend()
+
+    def outlook(self) -> Outlook:
+        """What a bid is priced from."""
+        return outlook_of(self._profile, self.allowance, self.readings)
 
     def why_not(self) -> str:
         """Why no new work may begin; empty if it may."""

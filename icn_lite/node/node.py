@@ -18,7 +18,6 @@ from icn_lite import __version__
 from icn_lite.device.catalogue import detect, load_profile
 from icn_lite.device.profile import Profile
 from icn_lite.device.sensors.hub import SensorHub, default_sources
-from icn_lite.market.price import Prices
 from icn_lite.market.settle import account_of, grant
 from icn_lite.mesh.client import Client
 from icn_lite.mesh.discovery import Candidate, Discovery, DiscoveryConfig
@@ -39,7 +38,9 @@ from icn_lite.node.handlers import Handlers
 from icn_lite.node.home import Home
 from icn_lite.node.offers import ExecutorPolicy
 from icn_lite.node.origination import Originations
+from icn_lite.node.outlook import prices_of
 from icn_lite.node.peerbook import Candidate as Proposed
+from icn_lite.node.outlook import prices_of
 from icn_lite.node.peerbook import PeerBook
 from icn_lite.node.prepared_cache import PreparedCache
 from icn_lite.node.preparing import Preparations, structural_limits
@@ -138,14 +139,14 @@ class Node:
         store.ledger.transfer(opening.id, opening.cause, opening.entries)
 
     def _policy(self) -> ExecutorPolicy:
-        prices = Prices(self.profile.price.base_mana, self.profile.price.mana_per_gfuel)
         return ExecutorPolicy(
             capability=lambda: self.advert().document.capability,
             health=self.care.health,
             may_begin=self.care.why_not,
             begins=self.care.begin,
             guest=self.profile.guest,
-            prices=prices,
+            prices=prices_of(self.profile.price),
+            outlook=self.care.outlook,
             workers=self.pool.config.workers,
             advert=lambda: self.advert().cid,
             ran=self.fuel.ran,

@@ -46,6 +46,7 @@ class ExecutorPolicy:
     begins: Callable[[], None]  # a guest is about to run
     guest: GuestPolicy
     prices: Prices
+    outlook: Callable[[], bidding.Outlook]
     workers: int
     advert: Callable[[], Cid | None]
     ran: Callable[[int, int], None]  # fuel and CPU milliseconds of a run that ended
@@ -162,6 +163,7 @@ class Offers:
             did=self._shell.did,
             capability=self._policy.capability(),
             prices=self._policy.prices,
+            outlook=self._policy.outlook(),
             nonce=self._shell.nonce(),
             now_s=self._shell.clock.wall_s(),
             open_shards=self._open_shards(),

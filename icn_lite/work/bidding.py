@@ -1,16 +1,18 @@
 """Whether an executor bids on a job, and how: its own rules over what the market offers. Pure.
 
 The price covers the job's fuel limit over all shards, because that is what the executor may have to spend; a guest
-that stays far below earns its executor a margin. A refusal is an answer too, with its J-code and a sentence.
+that stays far below earns its executor a margin. Whether it fits battery, heat and network is asked of one shard,
+because what doesn't fit any more is given back. A refusal is an answer too, with its J-code and a sentence.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from icn_lite.market.endurance import Reserve, shortfall
 from icn_lite.market.match import Refusal, compute_score, match
-from icn_lite.market.price import Prices, base_price, completion_ms, price_limit
+from icn_lite.market.price import PM, Effort, Prices, completion_ms, price_limit, quote
 from icn_lite.model.bid import AvailabilityWindow, Bid, CapabilityProof
 from icn_lite.model.capability import NodeCapability
 from icn_lite.model.cid import Cid
@@ -27,18 +29,29 @@ MAX_ARG_CHARS: Final = 24  # of one of them (`model.receipt.TypedValue`)
 
 
 @dataclass(frozen=True, slots=True)
+class Outlook:
+    """The device at this moment: what fuel costs it, how much of what it lends is free, how long it lasts."""
+
+    energy_mj_per_gfuel: int
+    headroom_pm: int = PM  # 1000: as cool, as charged and as idle as it can be
+    reserve: Reserve = field(default_factory=Reserve)
+
+
+@dataclass(frozen=True, slots=True)
 class BidderView:
     """What an executor knows of itself when it is asked; `attestation` is the CID of its advertisement."""
 
     did: Did
     capability: NodeCapability
     prices: Prices
+    outlook: Outlook
     nonce: bytes
     now_s: int
     open_shards: int
     max_open_shards: int
     max_output_bytes: int  # of a shard; the run itself has the job's limit, so that others can repeat it
     attestation: Cid | None = None
+    proof: Cid | None = None  # the receipt of the standard benchmark, which anyone can re-run
 
 
 def consider(announcement: JobAnnouncementV1, view: BidderView) -> Bid | Refusal:
@@ -72,13 +85,18 @@ def consider(announcement: JobAnnouncementV1, view: BidderView) -> Bid | Refusal
 
 def _offer(announcement: JobAnnouncementV1, view: BidderView) -> Bid | Refusal:
     job, capability = announcement.job, view.capability
+    if capability.fuel_per_s == 0 or capability.duty_pm == 0:
+        return _no("speed", "the device's speed is not known")
     fuel = job.compute.max_fuel * job.input.shards
-    limit, price = price_limit(job), base_price(view.prices, fuel)
+    limit, price = price_limit(job), quote(view.prices, _effort(fuel, view), _headroom_pm(view)).mana
     if price > limit:
         message = f"at most {limit} mana are paid for one execution, this device asks {price}"
         return Refusal(JobErrorCode.INSUFFICIENT_BUDGET, "price", message)
-    if capability.fuel_per_s == 0 or capability.duty_pm == 0:
-        return _no("speed", "the device's speed is not known")
+    shard_bytes = -(-job.input.total_bytes // job.input.shards) + job.storage.max_output_bytes
+    shard = _effort(job.compute.max_fuel, view)
+    refusal = shortfall(shard, shard_bytes, capability.duty_pm, view.outlook.reserve)
+    if refusal is not None:
+        return refusal
     needed_ms = PER_FUEL_MARGIN * completion_ms(fuel, capability.fuel_per_s * capability.workers, capability.duty_pm)
     left_ms = max(0, job.deadline - job.created_at) * 1000
     if needed_ms > left_ms:
@@ -99,11 +117,21 @@ def _offer(announcement: JobAnnouncementV1, view: BidderView) -> Bid | Refusal:
             compute_score=compute_score(capability),
             availability=AvailabilityWindow(left_ms, max(1, capability.workers)),
             max_shards=view.max_open_shards - view.open_shards,
-            capability_proof=CapabilityProof(resource_attestation=view.attestation),
+            capability_proof=CapabilityProof(resource_attestation=view.attestation, benchmark_results=view.proof),
             region=capability.region,
         )
     except DocumentError as error:
         return _no("bounds", error.message)
+
+
+def _effort(fuel: int, view: BidderView) -> Effort:
+    return Effort(fuel, view.capability.fuel_per_s, view.outlook.energy_mj_per_gfuel)
+
+
+def _headroom_pm(view: BidderView) -> int:
+    """The least of what the device has left: its own outlook, and the places for shards that are free."""
+    free_pm = (view.max_open_shards - view.open_shards) * PM // view.max_open_shards
+    return max(0, min(view.outlook.headroom_pm, free_pm))
 
 
 def check_lease_against_bid(shard_prices: list[int], bid: Bid, job: JobSpec) -> str:

@@ -14,12 +14,15 @@ from icn_lite.market import reputation
 from icn_lite.market.outcome import ValidationOutcome
 from icn_lite.market.price import (
     MAX_COMPLETION_MS,
+    PM,
+    Effort,
     Prices,
-    base_price,
+    Quote,
     completion_ms,
     paid_copies,
     price_by_reputation,
     price_limit,
+    quote,
 )
 from icn_lite.market.score import BidScore, capability_score, headroom, score_bid
 from icn_lite.model.bid import ComputeScore
@@ -31,19 +34,41 @@ mana = st.integers(0, MAX_MANA)
 ppm = st.integers(0, PPM)
 
 
+PRICES = Prices(1, 360_000, 720, 1_440, margin_pm=100, surge_pm=1_000)
+EFFORT = Effort(3_000_000_000, 300_000_000, 10_000)
+rates = st.integers(0, 10**6)
+prices_made = st.builds(Prices, rates, rates, rates, rates, st.integers(0, 5_000), st.integers(0, 5_000))
+efforts = st.builds(Effort, st.integers(0, 10**13), st.integers(1, 10**10), st.integers(0, 10**6))
+
+
+def test_the_worked_example_of_the_price() -> None:
+    found = quote(PRICES, EFFORT, headroom_pm=500)
+    assert found == Quote(1_000_000, 3_000_000, 2_000_000, 4_000_000, 1_000_000, 5_500_000)
+    assert found.mana == 17
+    assert quote(PRICES, EFFORT).mana == 11
+
+
 @pytest.mark.parametrize(
     ("prices", "fuel", "expected"),
     [
-        (Prices(5, 3), 0, 5),
-        (Prices(5, 3), 1, 6),
-        (Prices(5, 3), 1_000_000_000, 8),
-        (Prices(5, 3), 1_000_000_001, 9),
-        (Prices(0, 0), 10**12, 0),
-        (Prices(0, 10**9), MAX_FUEL, MAX_MANA),
+        (Prices(5, 0, 0, 0), 0, 5),
+        (Prices(5, 0, 3_600, 0), 1, 6),  # a ms of work, a thousandth of a mana: rounded up
+        (Prices(0, 0, 0, 0, 1_000, 1_000), 10**12, 0),
+        (Prices(MAX_MANA, 0, 0, 0, 1_000), 0, MAX_MANA),
     ],
 )
-def test_base_price(prices: Prices, fuel: int, expected: int) -> None:
-    assert base_price(prices, fuel) == expected
+def test_edges_of_the_price(prices: Prices, fuel: int, expected: int) -> None:
+    assert quote(prices, Effort(fuel, 10**9, 1), 0).mana == expected
+
+
+@given(prices=prices_made, effort=efforts, headroom_pm=st.integers(0, PM - 1))
+@steady
+def test_less_headroom_and_more_work_never_cost_less(prices: Prices, effort: Effort, headroom_pm: int) -> None:
+    price = quote(prices, effort, headroom_pm).mana
+    assert price >= quote(prices, effort, headroom_pm + 1).mana >= prices.base
+    assert price <= quote(prices, replace(effort, fuel=effort.fuel + 1), headroom_pm).mana
+    # without any headroom, at most the surge above the price with all of it, and the rounding
+    assert price <= -(-quote(prices, effort).mana * (PM + prices.surge_pm) // PM) + 1
 
 
 @pytest.mark.parametrize(
@@ -74,8 +99,10 @@ def test_a_device_that_stands_still_has_no_completion_time(rate: int, duty_pm: i
 
 
 def test_prices_of_nothing_sensible_are_refused() -> None:
-    with pytest.raises(ValueError, match="at least 0"):
-        base_price(Prices(1, 1), -1)
+    with pytest.raises(ValueError, match="expected fuel >= 0"):
+        quote(PRICES, replace(EFFORT, fuel=-1))
+    with pytest.raises(ValueError, match="headroom of 0 to 1000"):
+        quote(PRICES, EFFORT, 1_001)
     with pytest.raises(ValueError, match="at least 0"):
         price_by_reputation(1, -1)
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from work_samples import MODULE, SUBMITTER, Desk, Says, bid_taken, did_of, offers_in, receipt_of, terms_of
 
+from icn_lite.market.endurance import Reserve
 from icn_lite.market.match import Refusal
 from icn_lite.market.price import Prices
 from icn_lite.model.bid import Bid
@@ -28,7 +29,7 @@ from icn_lite.model.job import (
 )
 from icn_lite.model.messages import JobAnnouncementV1
 from icn_lite.work import originator_events as ev
-from icn_lite.work.bidding import BidderView, check_lease_against_bid, consider
+from icn_lite.work.bidding import BidderView, Outlook, check_lease_against_bid, consider
 from icn_lite.work.leasing import MAX_STRIKES, LeaseBook, affordable
 from icn_lite.work.originator import EXECUTOR_PATIENCE_MS
 from icn_lite.work.quorum import MAX_EXTRA_COPIES, Finding, Judgement, judge
@@ -198,8 +199,9 @@ CAPABILITY = NodeCapability(
     workers=2,
     fuel_per_s=2_000_000,
 )
-VIEW = BidderView(did_of(1), CAPABILITY, Prices(5, 10_000), bytes(16), 1_000, open_shards=28, max_open_shards=32,
-                  max_output_bytes=16 << 20)  # fmt: skip
+PRICES = Prices(base=5, energy_per_kwh=0, wear_per_hour=36_000, opportunity_per_hour=36_000)  # 20 mana a second
+VIEW = BidderView(did_of(1), CAPABILITY, PRICES, Outlook(energy_mj_per_gfuel=1_000_000), bytes(16), 1_000,
+                  open_shards=28, max_open_shards=32, max_output_bytes=16 << 20)  # fmt: skip
 JOB = terms_of(4, 2, budget=1_000).job
 
 
@@ -212,7 +214,7 @@ def test_a_bid_covers_the_fuel_limit_of_all_shards() -> None:
     bid = consider(announced(JOB), VIEW)
     assert isinstance(bid, Bid)
     fuel = 4 * JOB.compute.max_fuel
-    assert bid.price == 5 + fuel * 10_000 // 10**9
+    assert bid.price == 5 + 20 * fuel // CAPABILITY.fuel_per_s
     assert bid.completion_ms == 2 * fuel * 1_000 // (2_000_000 * 2)
     assert (bid.job_id, bid.job_originator, bid.bidder) == (JOB.id, SUBMITTER, VIEW.did)
     assert bid.max_shards == 4
@@ -231,7 +233,9 @@ REFUSED: dict[str, tuple[JobAnnouncementV1, BidderView]] = {
     "arguments": (announced(replace(JOB, code=replace(JOB.code, args=("i32:1",) * 9))), VIEW),
     "network": (announced(replace(JOB, network=NetworkRequirements(min_bandwidth_kbps=1))), VIEW),
     "busy": (announced(JOB), replace(VIEW, open_shards=32)),
-    "price": (announced(JOB), replace(VIEW, prices=Prices(501, 0))),
+    "battery": (announced(JOB), replace(VIEW, outlook=Outlook(1_000_000, reserve=Reserve(energy_mj=0)))),
+    "heat": (announced(JOB), replace(VIEW, outlook=Outlook(0, reserve=Reserve(work_ms=0)))),
+    "price": (announced(JOB), replace(VIEW, prices=replace(PRICES, base=501))),
     "speed": (announced(JOB), replace(VIEW, capability=replace(CAPABILITY, fuel_per_s=0))),
     "deadline": (announced(replace(JOB, deadline=JOB.created_at + 1)), VIEW),
 }
