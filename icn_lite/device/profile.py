@@ -163,7 +163,7 @@ SECTIONS: Final[tuple[Section, ...]] = (
             Key("base_mana", "int", "mana for a job, whatever it costs", (0, 1 << 40)),
             Key("energy_mana_per_kwh", "int", "mana for a kWh", (0, 1 << 40)),
             Key("wear_mana_per_hour", "int", "mana an hour of one worker: wear", (0, 1 << 40)),
-            Key("opportunity_mana_per_hour", "int", "mana an hour of one worker: what the owner gives up", (0, 1 << 40)),
+            Key("opportunity_mana_per_hour", "int", "mana an hour of one worker: what its owner forgoes", (0, 1 << 40)),
             Key("margin_pm", "int", "‰ on top of the costs", (0, 100_000)),
             Key("surge_pm", "int", "‰ that a device without headroom asks more", (0, 100_000)),
         ),
