@@ -53,6 +53,7 @@ class WasmtimeEngine(Engine):
         try:
             module = wasmtime.Module(self._store.engine, code)
             linker = wasmtime.Linker(self._store.engine)
+            linker.allow_shadowing = True  # a module may import one function twice
             for link in links:
                 types = [[getattr(wasmtime.ValType, t)() for t in row] for row in (link.params, link.results)]
                 function = wasmtime.Func(self._store, wasmtime.FuncType(*types), link.call)

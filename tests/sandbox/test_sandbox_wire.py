@@ -21,7 +21,8 @@ ENTRY = plan_entry(RUN)
 TIMING = wire.Timing("wasm3", 5)
 GOOD: list[cbor.Value] = [child.DONE, "completed", None, "", None, [42], 990, 0, b"out", b"log", 3, 4000, [b"block"]]
 FIELDS = (
-    "kind", "status", "trap", "detail", "exit_code", "results", "fuel_left", "pages", "output", "log", "calls", "cpu", "blocks",
+    "kind", "status", "trap", "detail", "exit_code", "results", "fuel_left", "pages", "output", "log", "calls", "cpu",
+    "blocks",
 )  # fmt: skip
 
 
