@@ -44,6 +44,7 @@ MAX_CID_BYTES = 128  # of a CID as text; ours have 59
 LOG_LEVELS = (b"trace", b"debug", b"info", b"warn", b"error")
 INTERACTIVE = "host_interactive_"
 FULL_PROGRESS = 100  # per cent
+SCRIPT_HEADER_BYTES = 20  # before every object of AssemblyScript's runtime
 
 # A log goes to the node as it grows, so that it is there when the run is killed: each line at once at first, and from
 # a talkative guest in pieces, of which a kill may take the last. At most 2,000 frames for the longest log.
@@ -77,7 +78,7 @@ LOCAL = frozenset(
         "get_input", "input_len", "read_input", "put_output", "log", "host_log_message", "host_job_get_id",
         "host_job_get_initial_input_cid", "host_job_is_interactive", "host_workflow_get_current_stage_index",
         "host_workflow_get_current_stage_id", "host_workflow_get_current_stage_input_cid", "sha256", "blake2b",
-        "host_job_report_progress", "host_data_read_cid", "host_data_write_buffer",
+        "host_job_report_progress", "host_data_read_cid", "host_data_write_buffer", "abort",
     }
 )  # fmt: skip
 
@@ -224,6 +225,23 @@ class IcnFunctions:
         self._memory.check(pointer, length)
         room = min(length & U32, self._streams.log_room())  # a flood is not even copied
         self._streams.put_log(prefix + self._memory.read(pointer, room) + b"\n")
+
+    def abort(self, message: int, file: int, line: int, column: int) -> None:
+        """AssemblyScript's `env.abort`, here for its words: the compiler puts `unreachable` behind every call."""
+        where = b"%s:%d:%d" % (self._script_text(file), line & U32, column & U32)
+        self._streams.put_log(b"abort: %s at %s\n" % (self._script_text(message), where))
+
+    def _script_text(self, pointer: int) -> bytes:
+        """AssemblyScript's string as UTF-8: UTF-16LE code units, their size in bytes 4 before; "?" when it is none."""
+        start = pointer & U32
+        if start < SCRIPT_HEADER_BYTES:
+            return b"?"
+        try:
+            size = int.from_bytes(self._memory.read(start - 4, 4), "little")
+            units = self._memory.read(start, min(size, 2 * self._streams.log_room()) & ~1)
+        except BadPointer:
+            return b"?"
+        return (b"\xff\xfe" + units).decode("utf-16", "replace").encode()  # with its mark: a codec in C, no import
 
     # the job
 

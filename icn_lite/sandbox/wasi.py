@@ -45,6 +45,7 @@ HANGUP = 1
 
 # By the row's name: what answers when no method of `WasiFunctions` does. The rest is EBADF, having a descriptor.
 NO_SUCH_CALL = frozenset({"proc_raise"})
+OF_SOCKETS = frozenset({"sock_accept", "sock_recv", "sock_send", "sock_shutdown"})
 
 
 class WasiFunctions:
@@ -62,6 +63,8 @@ class WasiFunctions:
         """What to link for a row of the table."""
         inner: Callable[..., int] | None = getattr(self, name, None)
         if inner is None:
+            if name in OF_SOCKETS:
+                return lambda fd, *_: ENOTSOCK if fd in self._open else EBADF
             return (lambda *_: ENOSYS) if name in NO_SUCH_CALL else (lambda *_: EBADF)
 
         def guarded(*args: int) -> int:
@@ -164,19 +167,14 @@ class WasiFunctions:
     def fd_tell(self, fd: int, _out: int) -> int:
         return ESPIPE if fd in self._open else EBADF
 
-    def fd_pread(self, fd: int, *_: int) -> int:
+    def fd_pread(self, fd: int, _vectors: int, _count: int, _offset: int, _out: int) -> int:
         return ESPIPE if self._open.get(fd) == STDIN else EBADF
 
-    def fd_pwrite(self, fd: int, *_: int) -> int:
+    def fd_pwrite(self, fd: int, _vectors: int, _count: int, _offset: int, _out: int) -> int:
         return ESPIPE if self._open.get(fd) in (STDOUT, STDERR) else EBADF
 
-    def fd_prestat_dir_name(self, fd: int, *_: int) -> int:
+    def fd_prestat_dir_name(self, fd: int, _path: int, _length: int) -> int:
         return ENOTDIR if fd in self._open else EBADF
-
-    def _no_socket(self, fd: int, *_: int) -> int:
-        return ENOTSOCK if fd in self._open else EBADF
-
-    sock_accept = sock_recv = sock_send = sock_shutdown = _no_socket
 
     def fd_read(self, fd: int, vectors: int, count: int, out: int) -> int:
         if self._open.get(fd) != STDIN:

@@ -98,6 +98,8 @@ _ROWS: Final = (
     _icn("sha256", (_P, _P, _P), (I32,), "crypto", base=500, per_byte=5, length=1),  # ptr, len, 32 bytes out
     _icn("blake2b", (_P, _P, _P, _P), (I32,), "crypto", base=500, per_byte=3, length=1),  # ptr, len, out, out_len
     _icn("ed25519_verify", (_P, _P, _P, _P), (I32,), "crypto", base=200_000, per_byte=5, length=1),  # msg,len,sig,key
+    # what AssemblyScript calls before it traps: message, file, line, column; free, as in an engine that ignores it
+    HostFunction("env", "abort", (_P, _P, I32, I32), (), "io", 0, 0),
     # icn's other executor names the logger alike; WASI preview 1 follows, as wasi-libc imports it
     _wasi("args_get", (_P, _P)),
     _wasi("args_sizes_get", (_P, _P)),
