@@ -16,12 +16,22 @@ import posix
 import resource
 
 from icn_lite.sandbox import bpf, syscalls
-from icn_lite.sandbox.prctl import POINTER_BYTES, SET_NO_NEW_PRIVS, SET_PDEATHSIG, Prctl
+from icn_lite.sandbox.prctl import (
+    GET_SECCOMP,
+    POINTER_BYTES,
+    SET_DUMPABLE,
+    SET_NO_NEW_PRIVS,
+    SET_PDEATHSIG,
+    Prctl,
+)
 
 PAGE_BYTES = 65536
 STACK_BYTES = 256 << 20  # wasm3 uses the native stack; reserved, not used, and it made the worst case trap cleanly
 SLACK_BYTES = 256 << 20  # the engine's code, and what host calls leak: 400 bytes each at the most, 100 MB in all
 TIMER_GRACE_MS = 500  # the node kills at the deadline; the timer is for the case that it can't
+NOBODY = 65534  # the user without rights of its own on every Linux
+CAP_KILL, CAP_SETGID, CAP_SETUID = 5, 6, 7  # linux/capability.h
+KEPT_VARIABLES = (b"LC_CTYPE", b"LD_LIBRARY_PATH")  # Python sets the one, the node keeps the other
 CLOSE_UP_TO = 1 << 16  # descriptors above our own limit can't exist; bounded for systems that report "infinity"
 
 
@@ -46,19 +56,42 @@ class Jail:
         kind = syscalls.machine_kind(posix.uname().machine, POINTER_BYTES)
         self._filter = bpf.assemble(kind, executable_memory=executable_memory) if kind else b""
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._drops_root = posix.geteuid() == 0 and _holds(CAP_KILL, CAP_SETGID, CAP_SETUID)
         self._close_below = soft if 0 < soft < CLOSE_UP_TO else CLOSE_UP_TO
 
     def enter(self, keep_fd: int, zygote_pid: int) -> list[tuple[str, bool, str]]:
         """The layers that hold for every run; the list says of each whether it holds and why not."""
         posix.closerange(3, keep_fd)
         posix.closerange(keep_fd + 1, self._close_below)
+        user = self._give_up_root()  # first: a change of the user forgets what is asked for afterwards
         died = self._die_with_parent(zygote_pid)
         privileges = self._prctl.call(SET_NO_NEW_PRIVS, 1)
+        hidden = self._prctl.call(SET_DUMPABLE, 0)
+        known = [name.decode("utf-8", "replace") for name in posix.environ if name not in KEPT_VARIABLES]
         return [
             ("descriptors", True, "only the pipe to the node is open; stdin, stdout and stderr lead nowhere"),
+            ("environment", not known, f"{', '.join(known)} are set" if known else "no variable of the node's is here"),
+            user,
             died,
             ("no new privileges", privileges, "exec can't gain rights" if privileges else self._why_not()),
-        ]
+            ("memory hidden", hidden, "no other process of this user may read or trace it" if hidden
+             else self._why_not()),
+        ]  # fmt: skip
+
+    def _give_up_root(self) -> tuple[str, bool, str]:
+        """A node that runs as root has guests that don't, as long as it can still kill them afterwards."""
+        name = "not root"
+        if posix.geteuid() != 0:
+            return (name, True, f"the node itself runs as user {posix.geteuid()}")
+        if not self._drops_root:
+            return (name, False, "the node runs as root, without the capabilities to change that for its guests")
+        try:
+            posix.setgroups([])
+            posix.setresgid(NOBODY, NOBODY, NOBODY)
+            posix.setresuid(NOBODY, NOBODY, NOBODY)
+        except OSError as error:
+            return (name, False, f"the node runs as root, and setresuid was refused: {error}")
+        return (name, True, f"the node runs as root, its guests as user {NOBODY}")
 
     def close(self, limits: JailLimits) -> list[tuple[str, bool, str]]:
         """The layers that depend on the run, and the filter."""
@@ -109,13 +142,27 @@ class Jail:
         if not self._filter:
             return ("system calls", False, f"no filter is known for this processor ({posix.uname().machine})")
         filtered = self._prctl.seccomp(self._filter)
-        why = "a seccomp filter kills or refuses all but memory, time and the pipe" if filtered else self._why_not()
-        return ("system calls", filtered, why)
+        if filtered:
+            return ("system calls", True, "a seccomp filter kills or refuses all but memory, time and the pipe")
+        if self._prctl.available and self._prctl.get(GET_SECCOMP) < 0:
+            return ("system calls", False, "this kernel was built without seccomp (CONFIG_SECCOMP)")
+        return ("system calls", False, self._why_not())
 
     def _why_not(self) -> str:
         if not self._prctl.available:
             return "this Python can't call prctl (it was built without libffi)"
-        return "the kernel refused it (seccomp not built in, or the system forbids it to applications)"
+        return "the kernel refused it: it is not built in, or the system forbids it to applications"
+
+
+def _holds(*capabilities: int) -> bool:
+    """Whether this process has all of them; False where /proc doesn't say."""
+    try:
+        with open("/proc/self/status", "rb") as status:
+            line = next(line for line in status if line.startswith(b"CapEff:"))
+    except (OSError, StopIteration):
+        return False
+    effective = int(line.split()[1], 16)
+    return all(effective >> number & 1 for number in capabilities)
 
 
 def _mapped_bytes() -> int:

@@ -12,6 +12,9 @@ except ImportError:  # a Python built without libffi
     _ctypes = None  # type: ignore[assignment]
 
 SET_PDEATHSIG = 1
+GET_DUMPABLE = 3
+SET_DUMPABLE = 4
+GET_SECCOMP = 21
 SET_SECCOMP = 22
 SET_NO_NEW_PRIVS = 38
 SECCOMP_MODE_FILTER = 2
@@ -39,6 +42,10 @@ class Prctl:
         if not self._address:
             return False
         return bool(_ctypes.call_function(self._address, (option, argument, block, 0, 0)) == 0)
+
+    def get(self, option: int) -> int:
+        """What the kernel says to an option that asks; -1 when it doesn't know it."""
+        return int(_ctypes.call_function(self._address, (option, 0, 0, 0, 0))) if self._address else -1
 
     def seccomp(self, program: bytes) -> bool:
         """Install a BPF program; `no_new_privs` must be set before."""

@@ -7,6 +7,7 @@ layer may answer before another, the limits are also tried alone, in a process t
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from sandbox_kit import SPIN, attack, is_alive, lone_child, request, send, until
 
 import icn_lite
 from icn_lite.model.errors import FailureReason
+from icn_lite.sandbox.jail import Jail
 from icn_lite.sandbox.layers import layers
 from icn_lite.sandbox.outcome import RunOutcome
 from icn_lite.sandbox.pool import Pool, PoolConfig, run_once
@@ -48,8 +50,9 @@ def test_the_attacker_itself_works() -> None:
 def test_every_layer_is_listed_with_its_reason() -> None:
     found = layers()
     assert [layer.name for layer in found] == [
-        "process", "descriptors", "parent death", "no new privileges", "timer", "address space", "processor time",
-        "files opened", "processes", "file size", "core dumps", "system calls",
+        "process", "descriptors", "environment", "not root", "parent death", "no new privileges", "memory hidden",
+        "timer", "address space", "processor time", "files opened", "processes", "file size", "core dumps",
+        "system calls",
     ]  # fmt: skip
     assert all(layer.why for layer in found)
 
@@ -222,6 +225,80 @@ async def test_a_child_dies_with_its_zygote(active: dict[str, bool]) -> None:
         assert await children.put_away(child) is None
 
 
+# Numbers of system calls by what they are good for: x86-64, arm64 and 32-bit ARM's kernel ABI are tried where they run.
+RAW: dict[str, tuple[str, int, int]] = {
+    "openat": ("files", 257, 56), "chroot": ("files", 161, 51), "memfd_create": ("files", 319, 279),
+    "mount": ("files", 165, 40), "ioctl": ("devices", 16, 29), "sendto": ("network", 44, 206),
+    "bind": ("network", 49, 200), "tkill": ("signals", 200, 130), "rt_sigqueueinfo": ("signals", 129, 138),
+    "shmget": ("shared memory", 29, 194), "msgget": ("shared memory", 68, 186), "userfaultfd": ("memory", 323, 282),
+    "setns": ("namespaces", 308, 268), "setuid": ("identity", 105, 146), "setgroups": ("identity", 116, 159),
+    "prctl": ("undoing the jail", 157, 167), "seccomp": ("undoing the jail", 317, 277),
+    "setrlimit": ("undoing the jail", 160, 164), "prlimit64": ("undoing the jail", 302, 261),
+    "setitimer": ("undoing the jail", 38, 103), "timer_create": ("undoing the jail", 222, 107),
+    "personality": ("undoing the jail", 135, 92), "sched_setaffinity": ("scheduling", 203, 122),
+    "perf_event_open": ("kernel", 298, 241), "keyctl": ("kernel", 250, 219), "init_module": ("kernel", 175, 105),
+    "kexec_load": ("kernel", 246, 104), "reboot": ("kernel", 169, 142), "settimeofday": ("kernel", 164, 170),
+    "add_key": ("kernel", 248, 217), "quotactl": ("kernel", 179, 60),
+}  # fmt: skip
+RAW_KILLED: dict[str, tuple[int, int]] = {
+    "clone": (56, 220), "clone3": (435, 435), "execve": (59, 221), "execveat": (322, 281), "socket": (41, 198),
+    "connect": (42, 203), "kill": (62, 129), "ptrace": (101, 117), "unshare": (272, 97), "bpf": (321, 280),
+    "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "io_uring_setup": (425, 425),
+}  # fmt: skip
+COLUMN = {"x86_64": 0, "aarch64": 1}.get(platform.machine())
+SYSCALL = "_ctypes.call_function(_ctypes.dlsym(_ctypes.dlopen(None, 0), 'syscall'), ({}, 0, 0, 0, 0, 0, 0))"
+
+
+def number_of(row: tuple[int, ...]) -> int:
+    if COLUMN is None:
+        pytest.skip(f"no numbers of system calls for {platform.machine()} in this test")
+    return row[COLUMN]
+
+
+@pytest.fixture(scope="module")
+def refused_calls(active: dict[str, bool]) -> int:
+    """All of them in one child; a bit for each that was let through."""
+    need(active, "system calls")
+    calls = [f"result |= ({SYSCALL.format(number_of(row[1:]))} != -1) << {bit}" for bit, row in enumerate(RAW.values())]
+    outcome = run_attack("\n".join(calls))
+    assert (outcome.status, outcome.detail) == ("completed", "")
+    return outcome.results[0].bits
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_system_calls_of_every_class_are_refused(name: str, refused_calls: int) -> None:
+    assert not refused_calls >> list(RAW).index(name) & 1, f"{name} was let through ({RAW[name][0]})"
+
+
+@pytest.mark.parametrize("name", RAW_KILLED)
+def test_what_only_an_attacker_needs_kills(name: str, active: dict[str, bool]) -> None:
+    need(active, "system calls")
+    outcome = run_attack(SYSCALL.format(number_of(RAW_KILLED[name])))
+    assert (outcome.status, outcome.failure) == ("failed", FailureReason.CRASH_OR_PANIC)
+    assert "system call" in outcome.detail
+
+
+def test_system_calls_of_the_x32_abi_are_refused(active: dict[str, bool]) -> None:
+    """The same numbers with bit 30 set reach the same kernel functions on x86-64."""
+    need(active, "system calls")
+    if COLUMN != 0:
+        pytest.skip(f"x32 is an ABI of x86-64, this is {platform.machine()}")
+    assert run_attack(f"result = {SYSCALL.format(39 | 1 << 30)} == -1").results[0].bits == 1
+
+
+async def test_no_other_process_of_the_user_looks_into_a_child(active: dict[str, bool]) -> None:
+    """What the kernel hides belongs to root, whoever runs the process."""
+    need(active, "memory hidden")
+    assert os.stat("/proc/self/environ").st_uid == os.geteuid()  # one that doesn't hide
+    async with lone_child() as (children, child):
+        secrets = Path(f"/proc/{child.process.pid}/environ")
+        # The fork returns before the child has entered the jail; root's guests are another user's by then.
+        await until(lambda: b"Uid:\t0\t" not in secrets.with_name("status").read_bytes(), "it is not root")
+        await until(lambda: secrets.stat().st_uid == 0, "the child hides")
+        assert os.geteuid() == 0 or not os.access(secrets, os.R_OK)
+        await children.put_away(child)
+
+
 ALONE = """
 import sys
 sys.path.insert(0, {root!r})
@@ -233,6 +310,7 @@ jail = Jail(executable_memory=False)
 jail._filter = b""
 read_end, write_end = os.pipe()
 jail.enter(write_end, os.getppid())
+scratch = os.memfd_create("scratch")
 jail.close(JailLimits(1, 10, 0))
 """
 
@@ -240,7 +318,8 @@ jail.close(JailLimits(1, 10, 0))
 def alone(code: str, *, nobody: bool = False) -> subprocess.CompletedProcess[bytes]:
     """The same jail without the filter, in a process of its own."""
     script = ALONE.format(root=str(ROOT), nobody=nobody) + code
-    return subprocess.run([sys.executable, "-I", "-S", "-c", script], capture_output=True, timeout=60, check=False)
+    command = [sys.executable, "-I", "-S", "-c", script]
+    return subprocess.run(command, capture_output=True, timeout=60, check=False, env={})
 
 
 @pytest.mark.parametrize(
@@ -250,7 +329,10 @@ def alone(code: str, *, nobody: bool = False) -> subprocess.CompletedProcess[byt
         ("address space", "try:\n    bytearray(1 << 30)\nexcept MemoryError:\n    os._exit(24)"),
         ("processes", "try:\n    os.fork() or os._exit(0)\nexcept OSError as e:\n    os._exit(24)"),
         ("core dumps", "os._exit(24 if resource.getrlimit(resource.RLIMIT_CORE) == (0, 0) else 1)"),
-        ("file size", "os._exit(24 if resource.getrlimit(resource.RLIMIT_FSIZE) == (0, 0) else 1)"),
+        ("file size", "try:\n    os.write(scratch, b'x')\nexcept OSError as e:\n    os._exit(e.errno - 3)"),  # EFBIG
+        ("not root", "try:\n    os.setresuid(0, 0, 0)\nexcept PermissionError:\n    os._exit(24)"),
+        ("environment", "os._exit(24 if not set(os.environ) - {'LC_CTYPE', 'LD_LIBRARY_PATH'} else 1)"),
+        ("memory hidden", "os._exit(24 if jail._prctl.get(3) == 0 else 1)"),
         ("no new privileges", "os._exit(24 if jail._prctl._address and __import__('_ctypes').call_function("
          "jail._prctl._address, (39, 0, 0, 0, 0)) == 1 else 1)"),
     ],
@@ -261,6 +343,72 @@ def test_limits_hold_without_the_filter(layer: str, code: str, active: dict[str,
         need(active, layer)
     done = alone(code, nobody=nobody)
     assert done.returncode == 24, done.stderr
+
+
+def test_a_crash_leaves_no_core() -> None:
+    """The wait status says whether a copy of the memory was written."""
+    script = (
+        "import resource\nresource.setrlimit(resource.RLIMIT_CORE, resource.getrlimit(resource.RLIMIT_CORE)[1:] * 2)\n"
+    )
+    script += ALONE.format(root=str(ROOT), nobody=False) + "os.kill(os.getpid(), signal.SIGSEGV)"
+    arguments = [sys.executable, "-I", "-S", "-c", script]
+    _, status = os.waitpid(os.posix_spawn(sys.executable, arguments, {}), 0)
+    assert os.WIFSIGNALED(status)
+    assert os.WTERMSIG(status) == signal.SIGSEGV
+    assert not os.WCOREDUMP(status)
+
+
+def test_root_without_capabilities_stays_and_says_so() -> None:
+    """A root that could not kill another user's process must not make its guests another user's."""
+    code = f"""
+import os, sys
+sys.path.insert(0, {str(ROOT)!r})
+from icn_lite.sandbox import jail
+jail._holds = lambda *_: False
+posix = jail.posix
+class Root:
+    def __getattr__(self, name): return getattr(posix, name)
+    geteuid = staticmethod(lambda: 0)
+    setresuid = None
+jail.posix = Root()
+_, active, why = jail.Jail(executable_memory=False)._give_up_root()
+assert not active and "capabilities" in why, why
+"""
+    subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("machine", "answers", "words"),
+    [
+        ("riscv64", {}, "no filter is known for this processor (riscv64)"),
+        ("x86_64", {"available": False}, "can't call prctl"),
+        ("x86_64", {"asked": -1}, "CONFIG_SECCOMP"),
+        ("x86_64", {"asked": 0}, "forbids it to applications"),
+    ],
+)
+def test_a_device_without_the_filter_says_why(machine: str, answers: dict[str, int], words: str) -> None:
+    """The kernels that this suite can't run on, played by a prctl of their answers."""
+
+    class Refusing:
+        available = answers.get("available", True)
+
+        def call(self, *_: object) -> bool:
+            return False
+
+        def get(self, _: int) -> int:
+            return answers.get("asked", -1)
+
+        def seccomp(self, _: bytes) -> bool:
+            return False
+
+    jail = Jail(executable_memory=False)
+    jail._prctl = Refusing()  # type: ignore[assignment]
+    if machine == "riscv64":
+        jail._filter = b""
+        words = words.replace("riscv64", platform.machine())
+    name, active, why = jail._filters()
+    assert (name, active) == ("system calls", False)
+    assert words in why
 
 
 def test_the_timer_kills_without_the_filter() -> None:
