@@ -15,8 +15,9 @@ from typing import Final
 from icn_lite.mesh import limits, table
 from icn_lite.mesh.addresses import PeerAddress
 from icn_lite.mesh.endpoint import Endpoint
+from icn_lite.mesh.pull import Wanted
 from icn_lite.mesh.requests import Call, Requester, Response
-from icn_lite.mesh.transfer import Fetcher, Wanted
+from icn_lite.mesh.transfer import Fetcher
 from icn_lite.mesh.watch import watch
 from icn_lite.model.cid import Cid
 from icn_lite.model.document import Sealed, unseal
@@ -72,7 +73,7 @@ class Client:
     async def fetch_block(
         self, uris: Sequence[str], cid: Cid, max_bytes: int, *, deadline_ms: int = FETCH_DEADLINE_MS
     ) -> bytes:
-        """The bytes of a block, verified against its CID, from the first provider that has them."""
+        """The bytes of a block or a blob, verified against its CID, from whichever of the providers have them."""
         providers = [PeerAddress.parse(uri) for uri in dict.fromkeys(uris)]
         bound = min(max_bytes, self._endpoint.limits.max_block_bytes)
         return await self._fetcher.fetch(providers, Wanted(cid, bound, self._until_s(deadline_ms)))

@@ -32,6 +32,8 @@ class MeshLimits:
 
     max_block_bytes: int = 16 << 20  # one module, input or output; held in memory once while it is served
     udp_fetch_bytes: int = 64 << 10  # above this block-wise UDP takes minutes on a lossy path
+    unfinished_bytes: int = 16 << 20  # what failed transfers leave for the next try; one blob of the usual size
+    unfinished_ms: int = 120_000  # a next try comes within a minute, or not at all
     piece_ms: int = 10_000  # two retransmissions; then the next provider is asked
     tcp_message_bytes: int = 66 << 10  # what a stranger's connection may make us hold; larger bodies come in blocks
     tcp_answer_bytes: int = 512 << 10  # one piece of a block to a peer that can take it; 16 pieces are 8 MiB

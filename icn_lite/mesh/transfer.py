@@ -1,206 +1,212 @@
-"""Blocks by CID from whoever has them: TCP first, UDP block-wise for small ones, verified, resumed elsewhere.
+"""Blocks and blobs by CID from whoever has them, verified as they arrive, resumed elsewhere.
 
-Each provider is tried in turn. What a provider gave before it failed is kept, and the next goes on from there. At
-the end the bytes are checked against the CID; where they don't fit and came from one provider, that one is named
-and its bytes thrown away; where they came from several, each is then asked for the whole.
+A single block is asked of one provider after the other: each goes on where the one before it failed (`pull.py`), and
+the bytes are checked at the end. A blob that is a tree (`model/unixfs.py`) is fetched node by node from its root, each
+checked against its CID and its place, and then its leaves from all providers at once (`swarm.py`), each checked as it
+comes. What has arrived when nobody can go on is kept for the next try (`partial.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from aiocoap import Message
-from aiocoap.numbers.codes import Code
-
-from icn_lite.mesh import table
 from icn_lite.mesh.addresses import PeerAddress
-from icn_lite.mesh.limits import BERT_EXPONENT, UDP_BLOCK_BYTES, UDP_BLOCK_EXPONENT
-from icn_lite.mesh.requests import Call, Requester, Transport, block_bytes
-from icn_lite.model.cid import Cid
-from icn_lite.model.errors import JobErrorCode, PeerError, PeerRefused
+from icn_lite.mesh.partial import Partial, Unfinished
+from icn_lite.mesh.pull import Puller, Wanted
+from icn_lite.mesh.requests import Requester
+from icn_lite.mesh.swarm import FAILURES, Lane, Leaf, Swarm
+from icn_lite.model import unixfs
+from icn_lite.model.cid import DAG_PB, Cid
+from icn_lite.model.errors import DocumentError, JobErrorCode, PeerError, PeerRefused
+from icn_lite.model.unixfs import FileNode
 
-MAX_PROVIDERS: Final = 8  # asked in turn before giving up
-MAX_BUSY: Final = 3  # times that a provider may say "later" (5.03) before the next is asked
-MAX_BUSY_S: Final = 5
-HASH_INLINE_BYTES: Final = 32_768  # hashed in 0.2 ms on this side of a thread's cost, 2 ms on a small board
-
-
-class _Partial:
-    """What has arrived, from whom, and the hash of it. Large pieces are hashed off the loop, while the next comes."""
-
-    def __init__(self) -> None:
-        self.sources: set[PeerAddress] = set()
-        self.size = 0
-        self._pieces: list[bytes] = []
-        self._hash = hashlib.sha256()
-        self._hashing: asyncio.Future[None] | None = None
-
-    async def add(self, piece: bytes) -> None:
-        """Append a piece."""
-        await self._hashed()
-        self._pieces.append(piece)
-        self.size += len(piece)
-        if len(piece) < HASH_INLINE_BYTES:
-            self._hash.update(piece)
-        else:
-            self._hashing = asyncio.get_running_loop().run_in_executor(None, self._hash.update, piece)
-
-    async def align(self) -> None:
-        """Cut to whole blocks, from which any provider can go on; small blocks of one may have ended between them."""
-        spare = self.size % UDP_BLOCK_BYTES
-        if spare:
-            kept = b"".join(self._pieces)[:-spare]
-            await self.clear(forget_sources=False)
-            await self.add(kept)
-
-    async def digest(self) -> bytes:
-        """The sha2-256 of all pieces."""
-        await self._hashed()
-        return self._hash.digest()
-
-    def whole(self) -> bytes:
-        """All pieces."""
-        return b"".join(self._pieces)
-
-    async def clear(self, *, forget_sources: bool = True) -> None:
-        """Throw everything away."""
-        await self._hashed()
-        self._pieces, self._hash, self.size = [], hashlib.sha256(), 0
-        if forget_sources:
-            self.sources.clear()
-
-    async def _hashed(self) -> None:
-        if self._hashing is not None:
-            await self._hashing
-            self._hashing = None
+MAX_PROVIDERS: Final = 8  # asked before giving up
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A block that is wanted: its CID, how large it may be, and until when (loop time)."""
-
-    cid: Cid
-    max_bytes: int
-    until_s: float
-
-
-class Fetcher:
-    """Fetches blocks through a requester."""
-
-    def __init__(self, requester: Requester) -> None:
-        self._requester = requester
-        self._limits = requester.limits
-        self._loop = asyncio.get_running_loop()
-        self._without_tcp: dict[PeerAddress, float] = {}
-
-    async def fetch(self, providers: Sequence[PeerAddress], wanted: Wanted) -> bytes:
-        """The bytes that `wanted.cid` names; raises the last provider's error if none has them."""
-        if not providers:
-            raise PeerError(f"nobody is known who has block {wanted.cid}")
-        partial = _Partial()
-        fault = PeerError(f"no provider gave block {wanted.cid}")
-        suspects: list[PeerAddress] = []
-        for provider in providers[:MAX_PROVIDERS]:
-            try:
-                return await self._whole(provider, wanted, partial)
-            except _MixedError:
-                suspects.append(provider)
-            except PeerError as error:
-                fault = error
-        for provider in suspects:  # each alone, now that the mixture did not fit
-            await partial.clear()
-            try:
-                return await self._whole(provider, wanted, partial)
-            except PeerError as error:
-                fault = error
-        raise fault
-
-    async def _whole(self, provider: PeerAddress, wanted: Wanted, partial: _Partial) -> bytes:
-        """Go on with a provider until the block is whole, then check it."""
-        await self._pull(provider, wanted, partial)
-        if await partial.digest() == wanted.cid.digest:
-            return partial.whole()
-        sources, size = len(partial.sources), partial.size
-        await partial.clear()
-        if sources > 1:
-            raise _MixedError(f"the pieces of block {wanted.cid} from {sources} peers don't fit together")
-        raise PeerError(
-            f"{provider} gave {size} bytes that are not block {wanted.cid}",
-            hint="that peer is broken or lies; the bytes were thrown away",
-            code=JobErrorCode.VALIDATION_FAILED,
-        )
-
-    async def _pull(self, provider: PeerAddress, wanted: Wanted, partial: _Partial) -> None:
-        small = wanted.max_bytes <= UDP_BLOCK_BYTES
-        if small or self._without_tcp.get(provider, 0.0) > self._loop.time():
-            await self._pieces(provider, "udp", wanted, partial)
-            return
-        try:
-            await self._pieces(provider, "tcp", wanted, partial)
-        except PeerRefused:
-            raise
-        except PeerError:
-            if self._loop.time() >= wanted.until_s:
-                raise
-            if not partial.size:
-                self._remember_without_tcp(provider)
-            await self._pieces(provider, "udp", wanted, partial)
-
-    def _remember_without_tcp(self, provider: PeerAddress) -> None:
-        if len(self._without_tcp) >= self._limits.peers_tracked:
-            self._without_tcp.clear()
-        self._without_tcp[provider] = self._loop.time() + self._limits.tcp_retry_ms / 1000
-
-    async def _pieces(self, provider: PeerAddress, transport: Transport, wanted: Wanted, partial: _Partial) -> None:
-        """Ask for piece after piece from where `partial` ends."""
-        requester = self._requester
-        call = Call("GET", table.BLOCK.replace("{cid}", str(wanted.cid)))
-        exponent = BERT_EXPONENT if transport == "tcp" else UDP_BLOCK_EXPONENT
-        limit = wanted.max_bytes if transport == "tcp" else min(wanted.max_bytes, self._limits.udp_fetch_bytes)
-        await partial.align()
-        remote, patience = None, MAX_BUSY
-        while True:
-            request = requester.message(provider, transport, call)
-            if remote is not None:
-                request.remote = remote  # the connection, or the address, that the piece before came from
-            else:
-                await requester.resolve(provider, request, wanted.until_s)
-            request.opt.block2 = (partial.size // block_bytes(exponent), False, exponent)
-            until_s = min(wanted.until_s, self._loop.time() + self._limits.piece_ms / 1000)
-            try:
-                answer = requester.checked(provider, await requester.exchange(provider, request, until_s))
-            except PeerRefused as refused:
-                if refused.retry_after_s is None or patience == 0:
-                    raise
-                patience -= 1
-                await asyncio.sleep(min(refused.retry_after_s, MAX_BUSY_S))
-                continue
-            remote = answer.remote
-            partial.sources.add(provider)
-            self._check(provider, answer, partial.size, limit)
-            await partial.add(answer.payload)
-            if answer.opt.block2 is not None:
-                exponent = min(exponent, int(answer.opt.block2.size_exponent))
-            if answer.opt.block2 is None or not answer.opt.block2.more:
-                return
-
-    def _check(self, provider: PeerAddress, answer: Message, have: int, limit: int) -> None:
-        """Refuse a piece that is none, or that leads beyond `limit`."""
-        if answer.code is not Code.CONTENT:
-            raise PeerError(f"{provider} answered {answer.code.dotted} where a block was asked for")
-        announced = answer.opt.size2
-        if announced is not None and announced > limit:
-            raise PeerError(f"{provider} has {announced} bytes where at most {limit} are taken")
-        if answer.opt.block2 is None:
-            if have or len(answer.payload) > limit:
-                raise PeerError(f"{provider} answered with another block than the one asked for")
-        elif answer.payload or answer.opt.block2.block_number:
-            self._requester.check_piece(provider, answer, have, limit)
+class LyingPeerError(PeerError):
+    """A peer whose bytes are not the block that it was asked for."""
 
 
 class _MixedError(Exception):
     """Pieces of several providers that don't make the block."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """One blob under way: its leaves, those that bring them, and the last thing that went wrong."""
+
+    swarm: Swarm
+    wanted: Wanted
+    fault: PeerError
+    requests: dict[Leaf, asyncio.Task[None]] = field(default_factory=dict)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def ring(self) -> None:
+        """Something changed: idle lanes look again."""
+        self.news.set()
+        self.news = asyncio.Event()
+
+
+class Fetcher:
+    """Fetches through a requester."""
+
+    def __init__(self, requester: Requester) -> None:
+        self.puller = Puller(requester)
+        self.unfinished = Unfinished(requester.limits)
+        self._loop = asyncio.get_running_loop()
+
+    async def fetch(self, providers: Sequence[PeerAddress], wanted: Wanted) -> bytes:
+        """The block or blob that `wanted.cid` names; raises the last provider's error if none has it."""
+        asked = list(dict.fromkeys(providers))[:MAX_PROVIDERS]
+        if not asked:
+            raise PeerError(f"nobody is known who has block {wanted.cid}")
+        return await (self._blob if wanted.cid.codec == DAG_PB else self._block)(asked, wanted)
+
+    # A single block
+
+    async def _block(self, providers: list[PeerAddress], wanted: Wanted) -> bytes:
+        partial = self.unfinished.take(wanted.cid, self._loop.time())
+        try:
+            try:
+                await self._from_each(providers, wanted, partial)
+            except _MixedError:
+                await self._from_each(providers, wanted, partial)  # each alone, now that a mixture did not fit
+        except BaseException:
+            self.unfinished.keep(wanted.cid, partial, self._loop.time())
+            raise
+        return partial.whole()
+
+    async def _from_each(self, providers: list[PeerAddress], wanted: Wanted, partial: Partial) -> None:
+        fault = PeerError(f"no provider gave block {wanted.cid}")
+        for provider in providers:
+            try:
+                await self.puller.pull(provider, wanted, partial)
+                await _judge(provider, wanted.cid, partial)
+                return
+            except PeerError as error:
+                fault = error
+        raise fault
+
+    # A blob
+
+    async def _blob(self, providers: list[PeerAddress], wanted: Wanted) -> bytes:
+        order = await self._leaves(providers, wanted)
+        distinct = list(dict.fromkeys(order))
+        for leaf in distinct:
+            leaf.partial = self.unfinished.take(leaf.cid, self._loop.time())
+        swarm = Swarm([leaf for leaf in distinct if leaf.partial.size < leaf.size], providers)
+        run = _Run(swarm, wanted, PeerError(f"no provider gave all of {wanted.cid}"))
+        try:
+            await self._bring(run)
+        finally:
+            if swarm.left:
+                for leaf in distinct:
+                    self.unfinished.keep(leaf.cid, leaf.partial, self._loop.time())
+        return b"".join(leaf.partial.whole() for leaf in order)
+
+    async def _leaves(self, providers: list[PeerAddress], wanted: Wanted) -> list[Leaf]:
+        """The leaves of a blob in order, from its nodes; there are few of these, and they are fetched in turn.
+
+        Leaves with equal bytes are one and the same `Leaf`.
+        """
+        node_wanted = replace(wanted, max_bytes=unixfs.MAX_NODE_BYTES)
+        root = await self._block(providers, node_wanted)
+        try:
+            level = [unixfs.decode_root(root, max_bytes=min(wanted.max_bytes, unixfs.MAX_BLOB_BYTES))]
+            while level[0].depth > 1:
+                level = [child for node in level for child in await self._children(providers, node_wanted, node)]
+        except DocumentError as error:
+            raise PeerError(f"{wanted.cid} is no file that is taken here: {error.message}") from error
+        leaves: dict[tuple[Cid, int], Leaf] = {}
+        children = (child for node in level for child in node.children)
+        return [
+            leaves.setdefault((child.cid, child.file_bytes), Leaf(child.cid, child.file_bytes)) for child in children
+        ]
+
+    async def _children(self, providers: list[PeerAddress], wanted: Wanted, node: FileNode) -> list[FileNode]:
+        return [
+            unixfs.decode_child(await self._block(providers, replace(wanted, cid=child.cid)), node, number)
+            for number, child in enumerate(node.children)
+        ]
+
+    async def _bring(self, run: _Run) -> None:
+        """Run every lane until all leaves are here; raises the last fault when nobody can bring the rest."""
+        lanes = [asyncio.create_task(self._serve(run, lane), name=f"from {lane.provider}") for lane in run.swarm.lanes]
+        try:
+            await asyncio.gather(*lanes)
+        finally:
+            under_way = [*lanes, *run.requests.values()]
+            for task in under_way:
+                task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
+        if run.swarm.left:
+            raise run.fault
+
+    async def _serve(self, run: _Run, lane: Lane) -> None:
+        """One lane: leaf after leaf, and wait while there is nothing to do for it."""
+        swarm = run.swarm
+        while not swarm.over and not swarm.out(lane.provider) and self._loop.time() < run.wanted.until_s:
+            leaf = swarm.take(lane, self._loop.time())
+            if leaf is None:
+                await _news_or(run, swarm.next_look())
+            else:
+                await self._bring_leaf(run, lane, leaf)
+                run.ring()
+
+    async def _bring_leaf(self, run: _Run, lane: Lane, leaf: Leaf) -> None:
+        slow = run.requests.pop(leaf, None)
+        if slow is not None:
+            slow.cancel()
+            await asyncio.wait((slow,))
+        request = run.requests[leaf] = asyncio.create_task(self._leaf(lane.provider, run.wanted, leaf))
+        await asyncio.wait((request,))
+        if lane.leaf is not leaf:
+            return  # taken over
+        del run.requests[leaf]
+        try:
+            request.result()
+        except _MixedError:
+            run.swarm.failed(lane, 0)
+        except PeerError as fault:
+            run.fault = fault
+            final = isinstance(fault, LyingPeerError) or (
+                isinstance(fault, PeerRefused) and fault.retry_after_s is None
+            )
+            run.swarm.failed(lane, FAILURES if final else 1)
+        else:
+            run.swarm.brought(lane, self._loop.time())
+
+    async def _leaf(self, provider: PeerAddress, wanted: Wanted, leaf: Leaf) -> None:
+        """Bring one leaf to its end."""
+        if leaf.partial.size < leaf.size:
+            await self.puller.pull(provider, replace(wanted, cid=leaf.cid, max_bytes=leaf.size), leaf.partial)
+            await _judge(provider, leaf.cid, leaf.partial)
+        if leaf.partial.size != leaf.size:
+            raise PeerError(f"leaf {leaf.cid} has {leaf.partial.size} bytes, its node says {leaf.size}")
+
+
+async def _judge(provider: PeerAddress, cid: Cid, partial: Partial) -> None:
+    """Refuse bytes that don't make the block, and throw them away."""
+    if await partial.digest() == cid.digest:
+        return
+    sources, size = len(partial.sources), partial.size
+    await partial.clear()
+    if sources > 1:
+        partial.alone = True
+        raise _MixedError(f"the pieces of block {cid} from {sources} peers don't fit together")
+    raise LyingPeerError(
+        f"{provider} gave {size} bytes that are not block {cid}",
+        hint="that peer is broken or lies; the bytes were thrown away",
+        code=JobErrorCode.VALIDATION_FAILED,
+    )
+
+
+async def _news_or(run: _Run, look_s: float | None) -> None:
+    """Wait until something changed, or until it is time to look for something slow."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout_at(min(run.wanted.until_s, look_s or run.wanted.until_s)):
+            await run.news.wait()

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import random
 
 import pytest
 from aiocoap import Message
 from aiocoap.numbers.codes import CSM
 from aiocoap.transports.tcp import _serialize
+from mesh_bytes import some_bytes
 from mesh_openers import Opener
 from mesh_raw import until
 from mesh_samples import Node
 
-from icn_lite.mesh import transfer
+from icn_lite.mesh import pull
 from icn_lite.mesh.addresses import PeerAddress
 from icn_lite.mesh.client import Client
 from icn_lite.mesh.limits import MeshLimits
 from icn_lite.model.cid import Cid
 from icn_lite.model.errors import DeviceRefuses, PeerError, PeerRefused
-
-SEED = 20_261_121
-
-
-def some_bytes(size: int) -> bytes:
-    return random.Random(SEED + size).randbytes(size)
 
 
 def holding(*blocks: bytes) -> Node:
@@ -34,7 +28,7 @@ def holding(*blocks: bytes) -> Node:
 
 def no_tcp(client: Client, uri: str) -> None:
     """As if the peer's TCP port had been found closed."""
-    client._fetcher._remember_without_tcp(PeerAddress.parse(uri))
+    client._fetcher.puller.without_tcp(PeerAddress.parse(uri))
 
 
 @pytest.mark.parametrize("size", [0, 1, 1023, 1024, 1025, 4096, 65_535, 262_144, 262_145, 1_000_001])
@@ -79,7 +73,7 @@ async def test_a_peer_without_tcp_gives_it_over_udp(open_endpoint: Opener, clien
     server = await open_endpoint(holding(data))
     server.context.request_interfaces[1].token_interface.server.close()
     assert await client.fetch_block(server.addresses(), Cid.of_raw(data), 1 << 20) == data
-    assert client._fetcher._without_tcp
+    assert client._fetcher.puller._without_tcp
 
 
 async def test_too_much_for_udp_is_refused_at_the_first_piece(open_endpoint: Opener, client: Client) -> None:
@@ -195,7 +189,7 @@ async def test_a_busy_provider_is_asked_again(
 ) -> None:
     data = some_bytes(3000)
     cid = Cid.of_raw(data)
-    monkeypatch.setattr(transfer, "MAX_BUSY_S", 0)
+    monkeypatch.setattr(pull, "MAX_BUSY_S", 0)
 
     class Busy(Node):
         async def block(self, cid: Cid) -> bytes | None:
@@ -258,7 +252,7 @@ async def test_a_connection_that_died_quietly_is_replaced(open_endpoint: Opener)
             await client.fetch_block([uri], Cid.of_raw(b"x" * 2000), 1 << 20, deadline_ms=400)
         assert len(accepted) == tried
         await until(lambda: not pool)
-        client._fetcher._without_tcp.clear()
+        client._fetcher.puller._without_tcp.clear()
     mute.close()
     for writer in accepted:
         writer.close()

@@ -1,0 +1,214 @@
+"""One block from one provider, from where it ends: range after range of it (Block2 with NUM > 0, RFC 7959 §2.4).
+
+Over TCP the provider gives as much at once as fits a message (BERT, RFC 8323 §6). Over UDP blocks of 1 KiB are asked
+for, several at a time: the first by a confirmable request, which tells size and round-trip time, the others by
+non-confirmable ones, which are repeated here. Their number grows with every answer up to `UDP_WINDOW` and is halved
+with every loss (RFC 7252 §4.7 leaves more than one request at a time to such a control).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from dataclasses import dataclass, field
+from typing import Final
+
+from aiocoap import Message, Unreliable
+from aiocoap.interfaces import EndpointAddress
+from aiocoap.numbers.codes import Code
+
+from icn_lite.mesh import table
+from icn_lite.mesh.addresses import PeerAddress
+from icn_lite.mesh.limits import BERT_EXPONENT, UDP_BLOCK_BYTES, UDP_BLOCK_EXPONENT
+from icn_lite.mesh.partial import Partial
+from icn_lite.mesh.requests import Call, Requester, Transport, block_bytes
+from icn_lite.model.cid import Cid
+from icn_lite.model.errors import PeerError, PeerRefused
+
+MAX_BUSY: Final = 3  # times that a provider may say "later" (5.03) before the next is asked
+MAX_BUSY_S: Final = 5
+UDP_WINDOW: Final = 10  # requests at a time: the MAX_PAYLOADS of RFC 9177 §7.2
+RETRY_MIN_S: Final = 0.1  # below, a busy peer is asked twice for what it is about to send
+RETRY_MAX_S: Final = 2.0  # RFC 7252's first retransmission
+RETRY_ROUND_TRIPS: Final = 3  # after so many round trips without an answer it is lost
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A block that is wanted: its CID, how large it may be, and until when (loop time)."""
+
+    cid: Cid
+    max_bytes: int
+    until_s: float
+
+
+@dataclass(slots=True)
+class _Burst:
+    """The blocks of one UDP transfer that are still missing."""
+
+    provider: PeerAddress
+    remote: EndpointAddress
+    wanted: Wanted
+    size: int
+    retry_s: float
+    window: float = 2.0
+    got: dict[int, bytes] = field(default_factory=dict)
+    missing: list[int] = field(default_factory=list)
+    flight: dict[asyncio.Task[bytes | None], int] = field(default_factory=dict)
+
+
+class Puller:
+    """Asks one provider at a time; remembers who has no TCP."""
+
+    def __init__(self, requester: Requester) -> None:
+        self._requester = requester
+        self._limits = requester.limits
+        self._loop = asyncio.get_running_loop()
+        self._without_tcp: dict[PeerAddress, float] = {}
+
+    async def pull(self, provider: PeerAddress, wanted: Wanted, partial: Partial) -> None:
+        """Bring `partial` to its end; raises `PeerError`, and leaves in it what came. Nothing is verified here."""
+        await partial.begin_with(provider)
+        small = wanted.max_bytes <= UDP_BLOCK_BYTES
+        if small or self._without_tcp.get(provider, 0.0) > self._loop.time():
+            await self._ranges(provider, "udp", wanted, partial)
+            return
+        try:
+            await self._ranges(provider, "tcp", wanted, partial)
+        except PeerRefused:
+            raise
+        except PeerError:
+            if self._loop.time() >= wanted.until_s or partial.size > self._limits.udp_fetch_bytes:
+                raise
+            if not partial.size:
+                self.without_tcp(provider)
+            await self._ranges(provider, "udp", wanted, partial)
+
+    def without_tcp(self, provider: PeerAddress) -> None:
+        if len(self._without_tcp) >= self._limits.peers_tracked:
+            self._without_tcp.clear()
+        self._without_tcp[provider] = self._loop.time() + self._limits.tcp_retry_ms / 1000
+
+    async def _ranges(self, provider: PeerAddress, transport: Transport, wanted: Wanted, partial: Partial) -> None:
+        """Ask for range after range from where `partial` ends."""
+        exponent = BERT_EXPONENT if transport == "tcp" else UDP_BLOCK_EXPONENT
+        limit = wanted.max_bytes if transport == "tcp" else min(wanted.max_bytes, self._limits.udp_fetch_bytes)
+        await partial.align()
+        remote: EndpointAddress | None = None
+        while True:
+            begun_s = self._loop.time()
+            place = (partial.size // block_bytes(exponent), exponent)
+            answer = await self._range(provider, transport, wanted, place, remote)
+            remote = answer.remote
+            partial.sources.add(provider)
+            self._check(provider, answer, partial.size, limit)
+            await partial.add(bytes(answer.payload))
+            block2 = answer.opt.block2
+            if block2 is None or not block2.more:
+                return
+            exponent = min(exponent, int(block2.size_exponent))
+            size = answer.opt.size2
+            if transport == "udp" and exponent == UDP_BLOCK_EXPONENT and size is not None:
+                retry_s = min(RETRY_MAX_S, max(RETRY_MIN_S, RETRY_ROUND_TRIPS * (self._loop.time() - begun_s)))
+                await self._burst(_Burst(provider, remote, wanted, int(size), retry_s), partial)
+                return
+
+    async def _range(
+        self,
+        provider: PeerAddress,
+        transport: Transport,
+        wanted: Wanted,
+        place: tuple[int, int],
+        remote: EndpointAddress | None,
+    ) -> Message:
+        """One range, at the block number and size exponent `place`; a provider that says "later" is asked again."""
+        patience = MAX_BUSY
+        while True:
+            request = self._request(provider, transport, wanted, place)
+            if remote is not None:
+                request.remote = remote  # the connection, or the address, that the range before came from
+            else:
+                await self._requester.resolve(provider, request, wanted.until_s)
+            until_s = min(wanted.until_s, self._loop.time() + self._limits.piece_ms / 1000)
+            try:
+                return self._requester.checked(provider, await self._requester.exchange(provider, request, until_s))
+            except PeerRefused as refused:
+                if refused.retry_after_s is None or patience == 0:
+                    raise
+                patience -= 1
+                await asyncio.sleep(min(refused.retry_after_s, MAX_BUSY_S))
+
+    def _request(self, provider: PeerAddress, transport: Transport, wanted: Wanted, place: tuple[int, int]) -> Message:
+        request = self._requester.message(
+            provider, transport, Call("GET", table.BLOCK.replace("{cid}", str(wanted.cid)))
+        )
+        request.opt.block2 = (place[0], False, place[1])
+        return request
+
+    async def _burst(self, burst: _Burst, partial: Partial) -> None:
+        """The rest of a block over UDP, several requests at a time; `partial` grows in order."""
+        first = partial.size // UDP_BLOCK_BYTES
+        burst.missing = list(range(first, -(-burst.size // UDP_BLOCK_BYTES)))
+        silent_until_s = self._loop.time() + self._limits.piece_ms / 1000
+        try:
+            while burst.missing or burst.flight:
+                while burst.missing and len(burst.flight) < int(burst.window):
+                    number = heapq.heappop(burst.missing)
+                    burst.flight[asyncio.create_task(self._one(burst, number), name=f"block {number}")] = number
+                done, _ = await asyncio.wait(burst.flight, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    if self._landed(burst, task):
+                        silent_until_s = self._loop.time() + self._limits.piece_ms / 1000
+                    elif self._loop.time() >= min(silent_until_s, burst.wanted.until_s):
+                        raise PeerError(f"{burst.provider} went silent", hint="is it still running and near?")
+                while partial.size // UDP_BLOCK_BYTES in burst.got and partial.size < burst.size:
+                    await partial.add(burst.got.pop(partial.size // UDP_BLOCK_BYTES))
+        finally:
+            for task in burst.flight:
+                task.cancel()
+            await asyncio.gather(*burst.flight, return_exceptions=True)
+
+    def _landed(self, burst: _Burst, task: asyncio.Task[bytes | None]) -> bool:
+        """Take what a request brought; returns whether that was something."""
+        number, data = burst.flight.pop(task), task.result()
+        if data is not None:
+            burst.got[number] = data
+            burst.window = min(float(UDP_WINDOW), burst.window + 1 / burst.window)
+            return True
+        heapq.heappush(burst.missing, number)
+        burst.window = max(1.0, burst.window / 2)
+        return False
+
+    async def _one(self, burst: _Burst, number: int) -> bytes | None:
+        """One block, asked for once; None where no answer came, or "later"."""
+        request = self._request(burst.provider, "udp", burst.wanted, (number, UDP_BLOCK_EXPONENT))
+        request.transport_tuning = Unreliable
+        request.remote = burst.remote
+        begun_s = self._loop.time()
+        until_s = min(burst.wanted.until_s, begun_s + burst.retry_s)
+        try:
+            answer = await self._requester.exchange(burst.provider, request, until_s)
+        except PeerError:
+            return None
+        if answer.code is Code.SERVICE_UNAVAILABLE:
+            return None
+        start = number * UDP_BLOCK_BYTES
+        self._check(burst.provider, self._requester.checked(burst.provider, answer), start, burst.size)
+        if len(answer.payload) != min(UDP_BLOCK_BYTES, burst.size - start):
+            raise PeerError(f"{burst.provider} gave {len(answer.payload)} bytes at {start} of a block of {burst.size}")
+        taken_s = RETRY_ROUND_TRIPS * (self._loop.time() - begun_s)
+        burst.retry_s = min(RETRY_MAX_S, max(RETRY_MIN_S, (burst.retry_s + taken_s) / 2))
+        return bytes(answer.payload)
+
+    def _check(self, provider: PeerAddress, answer: Message, have: int, limit: int) -> None:
+        """Refuse a range that is none, or that leads beyond `limit`."""
+        if answer.code is not Code.CONTENT:
+            raise PeerError(f"{provider} answered {answer.code.dotted} where a block was asked for")
+        announced = answer.opt.size2
+        if announced is not None and announced > limit:
+            raise PeerError(f"{provider} has {announced} bytes where at most {limit} are taken")
+        if answer.opt.block2 is None:
+            if have or len(answer.payload) > limit:
+                raise PeerError(f"{provider} answered with another block than the one asked for")
+        elif answer.payload or answer.opt.block2.block_number:
+            self._requester.check_piece(provider, answer, have, limit)
