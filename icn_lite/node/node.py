@@ -81,7 +81,8 @@ class Node:
         self.clock = Clock()
         self.preparations = Preparations(structural_limits(self.profile.wasm), PreparedCache(options.home.prepared))
         self.fuel = capability.FuelMeter(self.profile.prior.fuel_per_s)
-        self.pool = Pool(PoolConfig(capability.workers(self.profile, config), config.engine.value))
+        spares = 0 if is_termux() else 1  # Android ends processes past a number that all applications share
+        self.pool = Pool(PoolConfig(capability.workers(self.profile, config), config.engine.value, spares=spares))
         storage = Storage(options.home.path, config.storage_mb << 20)
         self.shell = Shell(options.signer, self.clock, storage, PeerBook(options.signer.did))
         self.handlers = Handlers(self.shell, self.advert_block, self._refused)

@@ -35,6 +35,10 @@ class SandboxError(IcnLiteError):
     kind = "sandbox"
 
 
+class ProcessRefused(SandboxError):
+    """The system gives no process at the moment: too many of them, or too little memory."""
+
+
 class ZygoteGone(Exception):
     """The zygote has ended or doesn't answer."""
 
@@ -160,11 +164,11 @@ class Zygote:
         raise SandboxError("the sandbox's process ended while it started", hint="icn-lite doctor shows what is missing")
 
     async def fork(self, descriptor: int, *, ahead: bool = False) -> ChildProcess:
-        """A child around the socket `descriptor`, which the caller closes. `ZygoteGone` or `SandboxError`."""
+        """A child around the socket `descriptor`, which the caller closes. `ZygoteGone` or `ProcessRefused`."""
         answer = await self._exchange(zygote.AHEAD if ahead else zygote.FORK, (descriptor,))
         pid = int.from_bytes(answer[:8], "big", signed=True)
         if pid <= 0:
-            raise SandboxError(
+            raise ProcessRefused(
                 f"this device refuses another process: {os.strerror(-pid)}",
                 hint="fewer workers, or allow child processes in the developer options of the phone",
             )

@@ -12,6 +12,7 @@ an exchange with the zygote half done. Deadlines count the time in which the run
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import time
 from dataclasses import dataclass
@@ -25,12 +26,15 @@ from icn_lite.sandbox import wire
 from icn_lite.sandbox.children import Child, Children
 from icn_lite.sandbox.conversation import FrameReader
 from icn_lite.sandbox.entry import Entry, plan_entry
-from icn_lite.sandbox.forkserver import Ending, SandboxError
+from icn_lite.sandbox.forkserver import Ending, ProcessRefused, SandboxError
 from icn_lite.sandbox.host import BUILT_IN, HostAnswer, HostCall, HostPort, answer_built_in
 from icn_lite.sandbox.outcome import RunOutcome, RunRequest
 
 MAX_WORKERS: Final = 64  # far above the cores of any device this is for
 MAX_QUEUE: Final = 4096
+# Processes are refused for moments: while another application starts, or until a run of ours has ended. A run that is
+# given up counts against the node, so it waits a little; what takes longer than this is the device's state.
+FORK_WAITS_S: Final = (0.05, 0.2, 0.8, 2.0)
 CLOSE_STEP_S: Final = 1.0  # while closing, children that were just forked are looked for this often
 
 _SIGNALS: Final = {
@@ -66,7 +70,7 @@ class _Run:
         self.done: asyncio.Future[RunOutcome] = asyncio.get_running_loop().create_future()
         self.asking: asyncio.Future[HostAnswer] | None = None  # what the node is asked at the moment
         self.child: Child | None = None
-        self.aborted = False
+        self.aborted = asyncio.Event()
         self.timed_out = False
         self.asked = False  # whether the node has been asked for anything
         self.log = bytearray()  # what the guest said so far
@@ -91,7 +95,7 @@ class _Run:
         self.kill()
 
     def abort(self) -> None:
-        self.aborted = True
+        self.aborted.set()
         self.kill()
 
     def kill(self) -> None:
@@ -120,7 +124,8 @@ class Pool:
         self._places = asyncio.Semaphore(self.config.workers)
         self._go = asyncio.Event()
         self._go.set()
-        self._runs: set[_Run] = set()
+        self._known: set[_Run] = set()  # accepted and not over
+        self._runs: set[_Run] = set()  # those that have a child
         self._tasks: set[asyncio.Task[None]] = set()
         self._accepted = 0
         self._closed = False
@@ -200,16 +205,17 @@ class Pool:
         self._closed = True
         self._go.set()
         while self._tasks:
-            for run in self._runs:
+            for run in self._known:
                 run.abort()
             await asyncio.wait(self._tasks, timeout=CLOSE_STEP_S)
         await self._children.close()
 
     async def _perform(self, run: _Run) -> None:
+        self._known.add(run)
         try:
             async with self._places:
                 await self._go.wait()
-                if run.aborted or self._closed:
+                if run.aborted.is_set() or self._closed:
                     run.finish(self._failed(run, 0, FailureReason.CRASH_OR_PANIC, "cancelled before it began"))
                     return
                 await self._in_child(run)
@@ -219,6 +225,8 @@ class Pool:
         except Exception as error:  # noqa: BLE001 - not swallowed: the caller gets it
             if not run.done.done():
                 run.done.set_exception(error)
+        finally:
+            self._known.discard(run)
 
     async def _in_child(self, run: _Run) -> None:
         """One try, and a second one when the zygote died: that says nothing about the guest.
@@ -226,7 +234,7 @@ class Pool:
         Unless the guest has asked the node for anything, in which case a second run could ask twice.
         """
         outcome = await self._try(run)
-        if outcome is None and not run.asked and not run.aborted and not self._closed:
+        if outcome is None and not run.asked and not run.aborted.is_set() and not self._closed:
             outcome = await self._try(run)
         if outcome is None:
             detail = "killed when the sandbox's process ended"
@@ -235,7 +243,7 @@ class Pool:
 
     async def _try(self, run: _Run) -> RunOutcome | None:
         """The outcome; None when nobody can say how the child ended."""
-        run.child = await self._children.take()
+        run.child = await self._take(run)
         run.log.clear()
         started = time.monotonic()
         outcome: RunOutcome | None = None
@@ -254,6 +262,18 @@ class Pool:
             ending = await self._children.put_away(run.child, ask=outcome is None)
         return outcome or self._explain(run, ending, fault, wall_ms)
 
+    async def _take(self, run: _Run) -> Child:
+        """A child, asked for more than once; raises `SandboxError`."""
+        for wait_s in FORK_WAITS_S:
+            try:
+                return await self._children.take()
+            except ProcessRefused:
+                if run.aborted.is_set() or self._closed:
+                    raise
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(run.aborted.wait(), wait_s)
+        return await self._children.take()
+
     def _begin(self, run: _Run) -> None:
         """Start the clock, and make good what happened while the child was taken."""
         self._runs.add(run)
@@ -261,7 +281,7 @@ class Pool:
             run.signal(signal.SIGSTOP)
         else:
             run.start_clock()
-        if run.aborted or self._closed:
+        if run.aborted.is_set() or self._closed:
             run.kill()
 
     async def _converse(self, run: _Run, child: Child, started: float) -> RunOutcome | None:
@@ -323,7 +343,7 @@ class Pool:
         if run.timed_out:
             detail = f"ran longer than {run.request.timeout_ms} ms and was killed"
             return self._failed(run, wall_ms, FailureReason.CPU_TIMEOUT, detail)
-        if run.aborted:
+        if run.aborted.is_set():
             return self._failed(run, wall_ms, FailureReason.CRASH_OR_PANIC, "killed because nobody waits for it")
         if ending is None:
             return None

@@ -45,8 +45,9 @@ HOST = """
 
 
 def use_attack_engine() -> None:
-    """Make the engine `attack` known: it runs Python in place of a guest, inside the real child."""
-    ENGINES["attack"] = EngineSpec("attack_engine", "AttackEngine", "attack_engine")
+    """Make the engine `attack` known: it runs Python in place of a guest, inside the real child; and its kin."""
+    for name in ("attack", "scarce", "barren"):
+        ENGINES[name] = EngineSpec(f"{name}_engine", f"{name.title()}Engine", f"{name}_engine")
 
 
 def attack(code: str, **fields: object) -> RunRequest:
