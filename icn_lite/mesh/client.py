@@ -20,8 +20,10 @@ from icn_lite.mesh.requests import Call, Requester, Response
 from icn_lite.mesh.transfer import Fetcher
 from icn_lite.mesh.watch import watch
 from icn_lite.model.cid import Cid
+from icn_lite.model.did import Did
 from icn_lite.model.document import Sealed, unseal
 from icn_lite.model.errors import DocumentError, PeerError, PeerRefused, SignatureError
+from icn_lite.model.invitation import Invitation
 from icn_lite.model.messages import CapabilityAdvertisementV1, ReceiptAckV1
 
 DEADLINE_MS: Final = 10_000  # two retransmissions (RFC 7252 §4.2: 2–3 s, then twice that)
@@ -34,7 +36,7 @@ class Client:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._requester = Requester(endpoint.context, endpoint.limits)
+        self._requester = Requester(endpoint.context, endpoint.limits, endpoint.channels)
         self._fetcher = Fetcher(self._requester)
         self._loop = asyncio.get_running_loop()
 
@@ -59,6 +61,23 @@ class Client:
         response = await self.post(uri, table.CAPABILITY, own, deadline_ms=deadline_ms)
         with _answered(uri, "an advertisement"):
             return unseal(CapabilityAdvertisementV1, response.payload, max_bytes=limits.CAPABILITY_BYTES)
+
+    async def join(self, uri: str, invitation: Invitation, *, deadline_ms: int = DEADLINE_MS) -> bytes:
+        """Join the cooperative that an invitation names at one of its addresses; returns the certificate."""
+        requester, peer, until_s = self._requester, PeerAddress.parse(uri), self._until_s(deadline_ms)
+        if requester.channels is None:
+            raise PeerError("an open node joins nothing", hint="start it without --open")
+        request = requester.message(peer, "udp", Call("POST", table.JOIN))
+        await requester.resolve(peer, request, until_s)
+        link = await requester.channels.shake(peer, requester.asks(peer, request.remote), invitation)
+        asked = requester.channels.seal_in(peer, link, request)
+        answer = asked.open(await requester.exchange_plain(peer, asked.outer, until_s))
+        return bytes(requester.checked(peer, answer).payload)
+
+    def who_answers(self, uri: str) -> Did | None:
+        """Whose session there is with an address."""
+        channels = self._requester.channels
+        return channels.peer(PeerAddress.parse(uri)) if channels is not None else None
 
     async def post_receipt(self, uri: str, block: bytes, *, deadline_ms: int = DEADLINE_MS) -> Sealed[ReceiptAckV1]:
         """Deliver a signed receipt; returns the acknowledgement, which must name this very receipt."""

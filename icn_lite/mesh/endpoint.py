@@ -7,20 +7,24 @@ choose one that cannot bind, and installing `websockets` would open a further po
 from __future__ import annotations
 
 import asyncio
+import secrets
 from dataclasses import dataclass, field
 from typing import Final
 
 from aiocoap.protocol import Context
 
 from icn_lite.mesh import addresses
+from icn_lite.mesh.channels import Channels
+from icn_lite.mesh.door import Door
 from icn_lite.mesh.gate import Gate
 from icn_lite.mesh.guard import Guard
 from icn_lite.mesh.limits import DEFAULT_PORT, MeshLimits
 from icn_lite.mesh.logs import BoundedLog, bounded_logger
-from icn_lite.mesh.ports import MeshHandlers
+from icn_lite.mesh.ports import Admission, MeshHandlers
 from icn_lite.mesh.site import Site
 from icn_lite.mesh.transports import attach
 from icn_lite.model.cid import Cid
+from icn_lite.model.did import Did
 from icn_lite.model.errors import PeerError, UsageError
 
 TIDY_S: Final = 30.0  # how often blocks that nobody fetches any more leave memory
@@ -33,6 +37,7 @@ class EndpointConfig:
     bind: str = "::"
     port: int = DEFAULT_PORT
     limits: MeshLimits = field(default_factory=MeshLimits)
+    admission: Admission | None = None  # without one everybody is let in: for laboratories and tests
 
 
 class Endpoint:
@@ -42,7 +47,10 @@ class Endpoint:
         self.limits = config.limits
         self.handlers = handlers
         self._config = config
-        self._site = Site(handlers, config.limits)
+        admission = config.admission
+        self._door = Door(admission, config.limits, secrets.token_bytes) if admission is not None else None
+        self._site = Site(handlers, config.limits, self._door)
+        self._channels: Channels | None = None
         self._context: Context | None = None
         self._log: BoundedLog | None = None
         self._tidy: asyncio.TimerHandle | None = None
@@ -65,6 +73,8 @@ class Endpoint:
                 sock.close()
             logger.removeFilter(self._log)
             raise
+        if self._config.admission is not None:
+            self._channels = Channels(self._config.admission, self.limits, secrets.token_bytes)
         self._context = context  # held: an unreferenced context is collected and its port closes
         self._tidy = loop.call_later(TIDY_S, self._forget_old)
 
@@ -75,6 +85,8 @@ class Endpoint:
         context, self._context = self._context, None
         if self._tidy is not None:
             self._tidy.cancel()
+        if self._channels is not None:
+            await self._channels.close()
         await context.shutdown()
         await self._site.close()
         if self._log is not None:
@@ -86,6 +98,30 @@ class Endpoint:
         if self._context is None:
             raise PeerError("the endpoint is closed", hint="start the node first")
         return self._context
+
+    @property
+    def channels(self) -> Channels | None:
+        """The sessions that this node began, for the client; None where the endpoint is open."""
+        return self._channels
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions others have with this node."""
+        return len(self._door) if self._door is not None else 0
+
+    def dismiss(self, did: Did) -> None:
+        """Somebody is no member any more: its sessions end now, on both sides."""
+        if self._door is not None:
+            self._door.drop(did)
+        if self._channels is not None:
+            self._channels.drop(did)
+
+    def memberships_changed(self) -> None:
+        """What this node belongs to has changed: all sessions are begun anew."""
+        if self._door is not None:
+            self._door.review()
+        if self._channels is not None:
+            self._channels.review()
 
     @property
     def port(self) -> int:

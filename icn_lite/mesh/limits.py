@@ -21,6 +21,9 @@ CAPABILITY_BYTES: Final = 4096  # names of engines, regions, scopes; typically 6
 ANNOUNCEMENT_BYTES: Final = 65_536  # a job names its shards by CID; decoding this much takes some 50 ms
 BID_BYTES: Final = 2048  # fixed fields and four CIDs; typically 700
 LEASE_BYTES: Final = 4096  # at most 32 shards (messages.py); more travel in several leases
+CHANNEL_BYTES: Final = 66 << 10  # one sealed message; what is inside keeps the bounds of its own resource
+REVOCATION_BYTES: Final = 1024  # one signed document
+REVOCATIONS_PAGE: Final = 32  # revocations told at a time, 1 KiB each at most
 STATUS_BYTES: Final = 4096  # one sentence of 512 characters, up to four bytes each
 RECEIPT_BYTES: Final = 1024  # receipt.py: a signed receipt fits one block
 DOORBELL_BYTES: Final = 1024  # an observed representation over 4088 bytes is cut silently: one block, always
@@ -58,6 +61,16 @@ class MeshLimits:
     idle_ms: int = 120_000  # without one whole message; keeps a mobile NAT from being our memory
     connect_ms: int = 3_000  # three SYNs; a peer without TCP then gets UDP
     tcp_retry_ms: int = 60_000  # how long a peer without TCP is not asked for it again
+
+    sessions: int = 256  # that peers began with us; the one unused longest goes, 2 kB each
+    sessions_per_peer: int = 4  # of one DID: two transports, an old one that is still in use, and one to spare
+    sessions_out: int = 256  # that we began
+    session_ms: int = 3_600_000  # then both sides agree on new keys
+    session_idle_ms: int = 900_000  # a peer that lives is greeted every half minute
+    session_messages: int = 1 << 20  # under one key; ChaCha20-Poly1305 would bear far more
+    offer_ms: int = 60_000  # how long one ephemeral key is offered; it is forgotten after twice that
+    handshake_ms: int = 10_000  # of ours, both round trips; two retransmissions
+    proofs_remembered: int = 256  # a proof that comes twice gets the same grant, not a second session
 
     observers: int = 128
     observers_per_peer: int = 16

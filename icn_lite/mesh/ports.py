@@ -7,12 +7,16 @@ retransmission, a repeated request or a relay may hand the same document up twic
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from icn_lite.model import cose
 from icn_lite.model.bid import Bid
 from icn_lite.model.cid import Cid
+from icn_lite.model.did import Did
 from icn_lite.model.document import Sealed
+from icn_lite.model.membership import MemberRole
 from icn_lite.model.messages import (
     AssignJobV1,
     CapabilityAdvertisementV1,
@@ -24,12 +28,71 @@ from icn_lite.model.receipt import ExecutionReceipt
 
 
 @dataclass(frozen=True, slots=True)
+class Speaker:
+    """Who speaks in a session: a member with its roles, or somebody invited, who may join and nothing else."""
+
+    did: Did
+    roles: frozenset[MemberRole] = frozenset()
+    cooperatives: tuple[Did, ...] = ()
+    invitation: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Remote:
-    """Where a message came from: an address, not an identity. Who speaks is said by the signature."""
+    """Where a message came from: an address, not an identity.
+
+    Who wrote a document is said by its signature, who handed it over by `speaker` where the channel is guarded.
+    """
 
     host: str
     port: int
     transport: Literal["udp", "tcp"]
+    speaker: Speaker | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A speaker, and for how many seconds from now it is admitted at most (None: for as long as a session lasts)."""
+
+    speaker: Speaker
+    for_s: int | None = None
+
+
+class Admission(Protocol):
+    """Who is let in, and what this node shows of itself. Without one an endpoint is open to everybody."""
+
+    @property
+    def signer(self) -> cose.Signer:
+        """This node's key."""
+        ...
+
+    def cooperatives(self) -> tuple[Did, ...]:
+        """Those of which this node holds a membership that counts, most important first."""
+        ...
+
+    def certificates(self, shared: Sequence[Did]) -> tuple[bytes, ...]:
+        """This node's memberships of these cooperatives, at most `MAX_SHOWN`."""
+        ...
+
+    def admit(self, did: Did, certificates: Sequence[bytes]) -> Admitted:
+        """What somebody with these certificates may do; raises `NotAdmitted`."""
+        ...
+
+    def invited(self, invitation: bytes) -> tuple[bytes, Did] | None:
+        """The token and the cooperative of an invitation of ours that still holds, by its id."""
+        ...
+
+    async def join(self, speaker: Speaker) -> bytes:
+        """Take an invited speaker in, or renew a member's membership; returns the certificate."""
+        ...
+
+    async def on_revocation(self, block: bytes) -> None:
+        """A signed revocation came in; raises for one that doesn't hold."""
+        ...
+
+    def revocations(self, start: int) -> bytes:
+        """A page of the revocations known, from number `start`, as DAG-CBOR."""
+        ...
 
 
 class MeshHandlers(Protocol):

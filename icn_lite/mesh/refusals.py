@@ -17,6 +17,7 @@ from icn_lite.model import errors
 # Most special first: the first class that fits decides.
 CODES: Final[tuple[tuple[type[errors.IcnLiteError], Code], ...]] = (
     (errors.SignatureError, Code.UNAUTHORIZED),  # 4.01: who says so is not shown
+    (errors.NotAdmitted, Code.FORBIDDEN),  # 4.03: shown, and not one of ours
     (errors.DocumentError, Code.BAD_REQUEST),  # 4.00: not a document of this kind
     (errors.VerificationError, Code.UNPROCESSABLE_ENTITY),  # 4.22: well formed, doesn't fit
     (errors.JobError, Code.UNPROCESSABLE_ENTITY),
@@ -44,9 +45,16 @@ OWN: Final[dict[str, tuple[Code, str]]] = {
     "wrong_format": (Code.UNSUPPORTED_CONTENT_FORMAT, "Body in another format"),
     "unexpected_body": (Code.BAD_REQUEST, "No body is taken here"),
     "missing_body": (Code.BAD_REQUEST, "A body is missing"),
+    "bad_query": (Code.BAD_REQUEST, "Query not understood"),
     "bad_block": (Code.BAD_REQUEST, "Block option out of order"),
     "incomplete": (Code.REQUEST_ENTITY_INCOMPLETE, "A block is missing"),
     "too_large": (Code.REQUEST_ENTITY_TOO_LARGE, "Body too large"),
+    "session_required": (Code.UNAUTHORIZED, "Members only"),
+    "session_unknown": (Code.UNAUTHORIZED, "No such session"),
+    "stale_offer": (Code.UNAUTHORIZED, "Begin the handshake anew"),
+    "replayed": (Code.UNAUTHORIZED, "Seen before"),
+    "role_required": (Code.FORBIDDEN, "Not with your roles"),
+    "not_the_author": (Code.FORBIDDEN, "Another's document"),
     "overload": (Code.SERVICE_UNAVAILABLE, "Too much at once"),
     "internal": (Code.INTERNAL_SERVER_ERROR, "A fault of this node"),
 }
@@ -129,5 +137,6 @@ _TITLES: Final = {
     "payment_failed": "The accounts don't allow it",
     "store": "This node can't store it now",
     "disk_full": "The disk is full",
+    "not_admitted": "No member here",
     "device_refuses": "The device refuses now",
 }

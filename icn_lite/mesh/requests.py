@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from aiocoap import Message, error
+from aiocoap.interfaces import EndpointAddress
 from aiocoap.numbers.codes import Code
 from aiocoap.protocol import Context
 
-from icn_lite.mesh import problem
+from icn_lite.mesh import problem, table
 from icn_lite.mesh.addresses import PeerAddress
+from icn_lite.mesh.channels import Ask, Asked, Channels, SessionLostError
 from icn_lite.mesh.gate import Gate
 from icn_lite.mesh.limits import BERT_EXPONENT, BERT_UNIT_BYTES, UDP_BLOCK_BYTES, UDP_BLOCK_EXPONENT, MeshLimits
 from icn_lite.mesh.tcp import Connection
@@ -55,9 +57,10 @@ class Response:
 class Requester:
     """Sends requests over an endpoint's context."""
 
-    def __init__(self, context: Context, limits: MeshLimits) -> None:
+    def __init__(self, context: Context, limits: MeshLimits, channels: Channels | None = None) -> None:
         self.context = context
         self.limits = limits
+        self.channels = channels
         self._loop = asyncio.get_running_loop()
         self._pace = Gate(limits, self._loop.time())
         self._slots = asyncio.Semaphore(limits.requests_out)
@@ -133,7 +136,39 @@ class Requester:
         return max(1, message.remote.maximum_payload_size // BERT_UNIT_BYTES) * BERT_UNIT_BYTES, BERT_EXPONENT
 
     async def exchange(self, peer: PeerAddress, message: Message, until_s: float) -> Message:
-        """One message and its answer; the request is withdrawn when the deadline comes first."""
+        """One message and its answer, sealed where the channel is guarded; withdrawn when the deadline comes first.
+
+        A session that the peer has lost is begun anew, once.
+        """
+        if self.channels is None:
+            return await self.exchange_plain(peer, message, until_s)
+        asked = await self.sealed(peer, message, until_s)
+        try:
+            return asked.open(await self.exchange_plain(peer, asked.outer, until_s))
+        except SessionLostError:
+            self.channels.forget(peer, asked.link)
+        asked = await self.sealed(peer, message, until_s)
+        return asked.open(await self.exchange_plain(peer, asked.outer, until_s))
+
+    async def sealed(self, peer: PeerAddress, message: Message, until_s: float) -> Asked:
+        """A request, whose peer's address was resolved, sealed in the session with that peer."""
+        assert self.channels is not None
+        async with _before(peer, until_s):
+            return await self.channels.seal(peer, message, self.asks(peer, message.remote), until_s)
+
+    def asks(self, peer: PeerAddress, remote: EndpointAddress) -> Ask:
+        """How a peer at this address, or on this connection, is asked for a handshake's next message."""
+
+        async def ask(body: bytes) -> bytes:
+            until_s = self._loop.time() + self.limits.handshake_ms / 1000
+            request = self.message(peer, "udp", Call("POST", table.HANDSHAKE, body_format=table.CBOR))
+            request.payload, request.remote = body, remote
+            return bytes(self.checked(peer, await self.exchange_plain(peer, request, until_s)).payload)
+
+        return ask
+
+    async def exchange_plain(self, peer: PeerAddress, message: Message, until_s: float) -> Message:
+        """One message and its answer as they are; the request is withdrawn when the deadline comes first."""
         begun_s = self._loop.time()
         try:
             return await self._exchanged(peer, message, until_s)

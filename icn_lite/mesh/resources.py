@@ -6,19 +6,22 @@ sees it, so that a handler never meets a document that its author didn't sign.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from aiocoap.numbers.codes import Code
 
 from icn_lite.mesh import limits, table
+from icn_lite.mesh.door import Door
 from icn_lite.mesh.ports import MeshHandlers, Remote
 from icn_lite.mesh.refusals import Refusal
 from icn_lite.mesh.table import Action, Row
 from icn_lite.model.bid import Bid
 from icn_lite.model.cid import Cid
-from icn_lite.model.document import unseal
+from icn_lite.model.document import Document, Sealed, unseal
 from icn_lite.model.errors import DocumentError, SignatureError
+from icn_lite.model.membership import MemberRole
 from icn_lite.model.messages import (
     AssignJobV1,
     CapabilityAdvertisementV1,
@@ -28,7 +31,10 @@ from icn_lite.model.messages import (
 )
 from icn_lite.model.receipt import read_receipt
 
+MAX_START_DIGITS: Final = 6
 ETAG_BYTES: Final = 8  # RFC 7252 §5.10.6: at most 8; the beginning of the digest
+D = TypeVar("D", bound=Document)
+_OF_THE_DOOR: Final = frozenset((Action.HANDSHAKE, Action.CHANNEL, Action.JOIN, Action.REVOKE, Action.REVOCATIONS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +61,14 @@ class Asked:
 class Resources:
     """The actions of the table over the node's handlers."""
 
-    def __init__(self, handlers: MeshHandlers) -> None:
+    def __init__(self, handlers: MeshHandlers, door: Door | None = None) -> None:
         self._handlers = handlers
+        self._door = door
 
     async def perform(self, asked: Asked) -> Answer:
         """Do what was asked; raises `IcnLiteError` or `Refusal`."""
+        if asked.row.action in _OF_THE_DOOR:
+            return await self._at_the_door(asked)
         if asked.row.method == "POST":
             try:
                 payload = await self._post(asked.row.action, asked.body, asked.remote)
@@ -97,26 +106,61 @@ class Resources:
         handlers = self._handlers
         match action:
             case Action.CAPABILITY:
-                advert = unseal(CapabilityAdvertisementV1, body, max_bytes=limits.CAPABILITY_BYTES)
+                advert = _by(remote, unseal(CapabilityAdvertisementV1, body, max_bytes=limits.CAPABILITY_BYTES))
                 return await handlers.on_capability(advert, remote)
             case Action.GIVE_RECEIPT:
-                return await handlers.on_receipt(read_receipt(body), remote)
+                return await handlers.on_receipt(_by(remote, read_receipt(body)), remote)
             case Action.ANNOUNCEMENT:
-                job = unseal(JobAnnouncementV1, body, max_bytes=limits.ANNOUNCEMENT_BYTES)
+                job = _by(remote, unseal(JobAnnouncementV1, body, max_bytes=limits.ANNOUNCEMENT_BYTES))
                 await handlers.on_announcement(job, remote)
             case Action.BID:
-                await handlers.on_bid(unseal(Bid, body, max_bytes=limits.BID_BYTES), remote)
+                await handlers.on_bid(_by(remote, unseal(Bid, body, max_bytes=limits.BID_BYTES)), remote)
             case Action.LEASE:
-                await handlers.on_lease(unseal(AssignJobV1, body, max_bytes=limits.LEASE_BYTES), remote)
+                await handlers.on_lease(_by(remote, unseal(AssignJobV1, body, max_bytes=limits.LEASE_BYTES)), remote)
             case Action.LEASE_RETURN:
-                await handlers.on_lease_return(unseal(LeaseReturnV1, body, max_bytes=limits.LEASE_BYTES), remote)
+                returned = _by(remote, unseal(LeaseReturnV1, body, max_bytes=limits.LEASE_BYTES))
+                await handlers.on_lease_return(returned, remote)
             case Action.STATUS:
-                await handlers.on_status(unseal(JobStatusUpdateV1, body, max_bytes=limits.STATUS_BYTES), remote)
+                update = _by(remote, unseal(JobStatusUpdateV1, body, max_bytes=limits.STATUS_BYTES))
+                await handlers.on_status(update, remote)
             case _:
                 raise Refusal("no_such_method")
         return b""
+
+    async def _at_the_door(self, asked: Asked) -> Answer:
+        """The handshake, joining, and who was revoked: what belongs to the channel itself."""
+        if self._door is None or asked.row.action is Action.CHANNEL:
+            raise Refusal("not_found", "this is not asked here" if self._door else "this node asks for no session")
+        speaker, admission = asked.remote.speaker, self._door.admission
+        match asked.row.action:
+            case Action.HANDSHAKE:
+                now_s = asyncio.get_running_loop().time()
+                return Answer(Code.CHANGED, self._door.handshake(asked.body, asked.remote, now_s), table.CBOR)
+            case Action.JOIN if speaker is not None:
+                return Answer(Code.CHANGED, await admission.join(speaker), table.COSE_SIGN1)
+            case Action.REVOKE:
+                await admission.on_revocation(asked.body)
+                return Answer(Code.CHANGED)
+            case _:
+                return Answer(Code.CONTENT, admission.revocations(_start(asked.query)), table.CBOR)
 
     def _there(self, found: bytes | None, what: str) -> bytes:
         if found is None:
             raise Refusal("not_found", f"no {what} here")
         return found
+
+
+def _by(remote: Remote, sealed: Sealed[D]) -> Sealed[D]:
+    """A document that its author hands over, or somebody who bridges for others."""
+    speaker = remote.speaker
+    if speaker is not None and sealed.signer != speaker.did and MemberRole.BRIDGE not in speaker.roles:
+        raise Refusal("not_the_author", f"{speaker.did} hands over a document of {sealed.signer} and is no bridge")
+    return sealed
+
+
+def _start(query: tuple[str, ...]) -> int:
+    """The number in `from=N`; 0 without it."""
+    found = next((part.removeprefix("from=") for part in query if part.startswith("from=")), "0")
+    if not (found.isascii() and found.isdigit() and len(found) <= MAX_START_DIGITS):
+        raise Refusal("bad_query", f"expected from=NUMBER, found {found[:20]!r}")
+    return int(found)

@@ -1,8 +1,9 @@
 """The server side of a request: is its form right, is its body whole and within bounds, what is cut off the answer.
 
-In this order: known critical options (RFC 7252 §5.4.1), path, method, formats, body (Block1 through `assembly.py`),
-action (`resources.py`), answer (Block2, RFC 7959 §2.4). Every refusal is counted by its kind and answered with
-problem details. Rates were checked before, where messages come in (`udp.py`, `tcp.py`).
+A sealed request is opened first (`door.py`), and everything that it is answered with is sealed. Then in this order:
+known critical options (RFC 7252 §5.4.1), path, method, formats, whether the speaker may, body (Block1 through
+`assembly.py`), action (`resources.py`), answer (Block2, RFC 7959 §2.4). Every refusal is counted by its kind and
+answered with problem details. Rates were checked before, where messages come in (`udp.py`, `tcp.py`).
 """
 
 from __future__ import annotations
@@ -11,20 +12,21 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Hashable
-from typing import Final
+from typing import Final, Protocol
 
 from aiocoap import Message
 from aiocoap.numbers.codes import Code
 from aiocoap.numbers.optionnumbers import OptionNumber
 from aiocoap.pipe import Pipe
 
-from icn_lite.mesh import table
+from icn_lite.mesh import inner, table
 from icn_lite.mesh.assembly import Assemblies, Block
+from icn_lite.mesh.door import Door, Opened, Session
 from icn_lite.mesh.gate import peer_key
 from icn_lite.mesh.guard import remote_of
 from icn_lite.mesh.limits import BERT_EXPONENT, BERT_UNIT_BYTES, UDP_BLOCK_BYTES, MeshLimits
 from icn_lite.mesh.observers import Observer, Observers
-from icn_lite.mesh.ports import MeshHandlers
+from icn_lite.mesh.ports import MeshHandlers, Remote, Speaker
 from icn_lite.mesh.refusals import Refusal, overload, refusal_of, too_large
 from icn_lite.mesh.resources import Answer, Asked, Resources
 from icn_lite.mesh.served import Served
@@ -46,13 +48,23 @@ MAX_QUERY: Final = 8  # parts of a query; nothing here takes more than two
 MAX_LATER: Final = 32  # answers to POSTs that wait for their second block, 4 KiB each at most
 
 
-class Site:
-    """What the CoAP library hands every incoming request to."""
+_CHANNEL_PATH: Final = tuple(table.CHANNEL.strip("/").split("/"))
 
-    def __init__(self, handlers: MeshHandlers, limits: MeshLimits) -> None:
+
+class Answers(Protocol):
+    """Where the answers to one request go: the library's pipe, or a sealed one."""
+
+    def add_response(self, response: Message, is_last: bool = False) -> None: ...
+
+
+class Site:
+    """What the CoAP library hands every incoming request to. Without a door everybody is let in."""
+
+    def __init__(self, handlers: MeshHandlers, limits: MeshLimits, door: Door | None = None) -> None:
         self._handlers = handlers
         self._limits = limits
-        self._resources = Resources(handlers)
+        self._door = door
+        self._resources = Resources(handlers, door)
         self._assemblies = Assemblies(limits)
         self._served = Served(limits)
         self._later: OrderedDict[Hashable, Answer] = OrderedDict()
@@ -63,8 +75,24 @@ class Site:
     async def render_to_pipe(self, pipe: Pipe) -> None:
         """Answer one request (the library's interface for sites)."""
         request = pipe.request
+        if self._door is None or request.opt.uri_path != _CHANNEL_PATH:
+            await self._answer(pipe, request, None)
+            return
         try:
-            await self._serve(pipe, request)
+            _route(request)
+            opened = self._door.open(bytes(request.payload), asyncio.get_running_loop().time())
+            asked = inner.decode_request(opened.plain, request)
+        except Refusal as refusal:
+            self._refuse(pipe, request, refusal)
+        except IcnLiteError as error:
+            self._refuse(pipe, request, refusal_of(error))
+        else:
+            await self._answer(_SealedAnswers(pipe, opened), asked, opened.session)
+
+    async def _answer(self, pipe: Answers, request: Message, session: Session | None) -> None:
+        """Serve a request, or say why not."""
+        try:
+            await self._serve(pipe, request, session)
         except Refusal as refusal:
             self._refuse(pipe, request, refusal)
         except IcnLiteError as error:
@@ -88,21 +116,29 @@ class Site:
         """Let go what was kept for pieces that nobody came for, and bodies that were not gone on with."""
         self._served.forget_old(now_s)
         self._assemblies.forget_old(now_s)
+        if self._door is not None:
+            self._door.forget_old(now_s)
 
-    def _refuse(self, pipe: Pipe, request: Message, refusal: Refusal) -> None:
+    def _refuse(self, pipe: Answers, request: Message, refusal: Refusal) -> None:
         self._handlers.on_refused(refusal.kind)
         answer = refusal.message()
         answer.opt.no_response = request.opt.no_response
         pipe.add_response(answer, is_last=True)
 
-    async def _serve(self, pipe: Pipe, request: Message) -> None:
+    async def _serve(self, pipe: Answers, request: Message, session: Session | None) -> None:
+        speaker = session.speaker if session is not None else None
         remote = remote_of(request.remote)
+        if speaker is not None:
+            remote = Remote(remote.host, remote.port, remote.transport, speaker)
         row, cid = _route(request)
-        later = self._later_block(request, row)
+        if self._door is not None and not row.may(speaker):
+            raise _not_allowed(row, speaker)
+        peer = _peer(remote)
+        later = self._later_block(request, row, peer)
         if later is not None:
-            pipe.add_response(self._cut(request, later), is_last=True)
+            pipe.add_response(self._cut(request, later, peer), is_last=True)
             return
-        body = self._body(request, row, peer_key(remote.host, remote.port))
+        body = self._body(request, row, peer)
         if body is None:
             block1 = request.opt.block1
             pipe.add_response(Message(code=Code.CONTINUE, block1=tuple(block1)), is_last=True)
@@ -112,7 +148,7 @@ class Site:
         if observer is not None:
             await self._keep_ringing(pipe, request, asked, observer)
             return
-        pipe.add_response(self._cut(request, await self._perform(asked)), is_last=True)
+        pipe.add_response(self._cut(request, await self._perform(asked), peer), is_last=True)
 
     async def _perform(self, asked: Asked) -> Answer:
         now_s = asyncio.get_running_loop().time()
@@ -157,12 +193,14 @@ class Site:
             if len(payload) > row.body:
                 raise too_large(row.body, len(payload))
             if not payload:
-                raise Refusal("missing_body", f"{row.method} {row.path} takes a signed document")
+                raise Refusal("missing_body", f"{row.method} {row.path} takes a body")
             return payload
+        if row.action is table.Action.HANDSHAKE:
+            raise Refusal("bad_block", "a handshake's messages come in one piece")  # nothing is kept of strangers
         if block1.size_exponent == BERT_EXPONENT and request.remote.scheme == "coap":
             raise Refusal("bad_block", "size exponent 7 is for TCP")
         block = Block(block1.block_number, block1.more, block1.size_exponent)
-        key = (request.remote.blockwise_key, row.path, request.opt.request_tag)
+        key = (peer, request.remote.blockwise_key, row.path, request.opt.request_tag)
         try:
             self._assemblies.check(block, payload, row.body, request.opt.size1)
         except Refusal:
@@ -170,7 +208,7 @@ class Site:
             raise
         return self._assemblies.feed(key, peer, block, payload, asyncio.get_running_loop().time())
 
-    def _cut(self, request: Message, answer: Answer) -> Message:
+    def _cut(self, request: Message, answer: Answer, peer: str) -> Message:
         """The block of an answer that was asked for, or as much as the peer takes at once."""
         wanted = request.opt.block2
         exponent = request.remote.maximum_block_size_exp if wanted is None else wanted.size_exponent
@@ -193,21 +231,18 @@ class Site:
         if block1 is not None:
             message.opt.block1 = (block1.block_number, False, block1.size_exponent)
         if more and request.code is Code.POST:
-            self._keep_later(request, answer)
+            self._later[_later_key(request, peer)] = answer
+            if len(self._later) > MAX_LATER:
+                self._later.popitem(last=False)
         message.opt.no_response = request.opt.no_response
         return message
 
-    def _keep_later(self, request: Message, answer: Answer) -> None:
+    def _later_block(self, request: Message, row: table.Row, peer: str) -> Answer | None:
         """A POST is not done twice for the second block of its answer: the answer waits."""
-        self._later[(request.remote.blockwise_key, request.opt.uri_path)] = answer
-        if len(self._later) > MAX_LATER:
-            self._later.popitem(last=False)
-
-    def _later_block(self, request: Message, row: table.Row) -> Answer | None:
         block2 = request.opt.block2
         if row.method != "POST" or block2 is None or block2.block_number == 0 or request.opt.block1 is not None:
             return None
-        answer = self._later.get((request.remote.blockwise_key, request.opt.uri_path))
+        answer = self._later.get(_later_key(request, peer))
         if answer is None:
             raise Refusal("incomplete", "the answer to this POST is not kept any more; send it again")
         return answer
@@ -215,16 +250,16 @@ class Site:
     def _observer(self, request: Message, asked: Asked) -> Observer | None:
         if not asked.row.observable or asked.cid is None or request.opt.observe != 0:
             return None
-        return self.observers.enter(asked.cid, peer_key(asked.remote.host, asked.remote.port))
+        return self.observers.enter(asked.cid, _peer(asked.remote))
 
-    async def _keep_ringing(self, pipe: Pipe, request: Message, asked: Asked, observer: Observer) -> None:
+    async def _keep_ringing(self, pipe: Answers, request: Message, asked: Asked, observer: Observer) -> None:
         """Answer, and again whenever the observer is rung, until the observation's time is over."""
-        loop = asyncio.get_running_loop()
+        loop, peer = asyncio.get_running_loop(), _peer(asked.remote)
         until_s = loop.time() + self._limits.observe_ms / 1000
         try:
             while True:
                 observer.rung.clear()
-                message = self._cut(request, await self._perform(asked))
+                message = self._cut(request, await self._perform(asked), peer)
                 message.opt.observe = self.observers.next_number()
                 message.opt.max_age = self._limits.watchdog_ms // 1000
                 pipe.add_response(message, is_last=False)
@@ -234,9 +269,54 @@ class Site:
                         await observer.rung.wait()
                 except TimeoutError:
                     break
-            pipe.add_response(self._cut(request, await self._perform(asked)), is_last=True)
+            pipe.add_response(self._cut(request, await self._perform(asked), peer), is_last=True)
         finally:
             self.observers.leave(observer)
+
+
+class _SealedAnswers:
+    """Seals what a session's request is answered with; a session that ended says no more than that it did."""
+
+    def __init__(self, pipe: Pipe, opened: Opened) -> None:
+        self._pipe = pipe
+        self._opened = opened
+        self._over = False
+
+    def add_response(self, response: Message, is_last: bool = False) -> None:
+        session = self._opened.session
+        if self._over:
+            return
+        if session.closed:
+            self._over = True
+            self._pipe.add_response(Refusal("session_unknown", "the session was ended").message(), is_last=True)
+            raise Refusal("session_unknown")
+        sealed = session.end.answer(inner.encode(response), self._opened.counter)
+        observe = response.opt.observe
+        outer = Message(
+            code=Code.CONTENT if observe is not None else Code.CHANGED,
+            payload=sealed,
+            content_format=table.COSE_ENCRYPT0,
+            observe=observe,
+        )
+        outer.opt.no_response = self._pipe.request.opt.no_response
+        self._pipe.add_response(outer, is_last=is_last)
+
+
+def _peer(remote: Remote) -> str:
+    """Under which name a peer's share of what is bounded is counted: its DID where it is known."""
+    return peer_key(remote.host, remote.port) if remote.speaker is None else str(remote.speaker.did)
+
+
+def _later_key(request: Message, peer: str) -> Hashable:
+    return (peer, request.remote.blockwise_key, request.opt.uri_path)
+
+
+def _not_allowed(row: table.Row, speaker: Speaker | None) -> Refusal:
+    if speaker is None:
+        return Refusal(
+            "session_required", f"{row.method} {row.path} is for {row.who}: begin a session at {table.HANDSHAKE}"
+        )
+    return Refusal("role_required", f"{row.method} {row.path} is for {row.who}")
 
 
 def _route(request: Message) -> tuple[table.Row, Cid | None]:

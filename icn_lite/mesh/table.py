@@ -10,13 +10,18 @@ from enum import Enum
 from typing import Final
 
 from icn_lite.mesh import limits
+from icn_lite.mesh.handshake import HANDSHAKE_BYTES
+from icn_lite.mesh.ports import Speaker
 from icn_lite.model.errors import JobErrorCode
+from icn_lite.model.membership import MemberRole
 
+COSE_ENCRYPT0: Final = 16  # application/cose; cose-type="cose-encrypt0" (RFC 9052 §2)
 COSE_SIGN1: Final = 18  # application/cose; cose-type="cose-sign1" (RFC 9052 §2)
 LINK_FORMAT: Final = 40
 OCTETS: Final = 42
 CBOR: Final = 60
 FORMAT_NAMES: Final = {
+    COSE_ENCRYPT0: "COSE_Encrypt0 (16)",
     COSE_SIGN1: "COSE_Sign1 (18)",
     LINK_FORMAT: "links (40)",
     OCTETS: "octets (42)",
@@ -42,6 +47,19 @@ class Action(Enum):
     GIVE_RECEIPT = "give_receipt"
     RECEIPT = "receipt"
     PING = "ping"
+    HANDSHAKE = "handshake"
+    CHANNEL = "channel"
+    JOIN = "join"
+    REVOKE = "revoke"
+    REVOCATIONS = "revocations"
+
+
+class Access(Enum):
+    """Who is let in at all, where an endpoint is guarded."""
+
+    ANYONE = "anyone"
+    INVITED = "the invited, members"
+    MEMBER = "members"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +67,43 @@ class Row:
     """One method of one path; `{cid}` as last segment stands for a CID.
 
     `body` is the largest body, 0 for none; `fault` the J-code of a body that is no such document, if it has one.
+    `roles` are those of which a member has to have one, none for any; `signed` that a body is its author's document.
     """
 
     method: str
     path: str
     action: Action
-    who: str
+    access: Access
     rt: str
     takes: int | None = None
     gives: int | None = None
     body: int = 0
     observable: bool = False
     fault: JobErrorCode | None = None
+    roles: tuple[MemberRole, ...] = ()
 
+    @property
+    def who(self) -> str:
+        """Who may, in words."""
+        text = self.access.value
+        if self.roles:
+            text += f" with {' or '.join(role.value for role in self.roles)}"
+        return text
 
-ANYONE: Final = "anyone"
-SIGNED: Final = "anyone, signed by its author"
+    def may(self, speaker: Speaker | None) -> bool:
+        """Whether somebody may ask this; without a session one is a stranger."""
+        if self.access is Access.ANYONE:
+            return True
+        if speaker is None:
+            return False
+        if speaker.invitation is not None:
+            return self.access is Access.INVITED
+        return not self.roles or not speaker.roles.isdisjoint(self.roles)
+
 
 CORE: Final = "/.well-known/core"
+HANDSHAKE: Final = "/icn/hs"
+CHANNEL: Final = "/icn/s"
 PING: Final = "/icn/ping"
 CAPABILITY: Final = "/icn/cap"
 JOBS: Final = "/icn/jobs"
@@ -75,35 +112,61 @@ LEASES: Final = "/icn/leases"
 LEASE_RETURNS: Final = "/icn/leases/return"
 STATUS: Final = "/icn/status"
 RECEIPTS: Final = "/icn/receipts"
+JOIN: Final = "/icn/join"
+REVOCATIONS: Final = "/icn/revocations"
 JOB: Final = "/icn/jobs/{cid}"
 BLOCK: Final = "/icn/blocks/{cid}"
 RECEIPT: Final = "/icn/receipts/{cid}"
 
+_EXECUTORS: Final = (MemberRole.EXECUTE, MemberRole.BRIDGE)
+_SUBMITTERS: Final = (MemberRole.SUBMIT, MemberRole.BRIDGE)
+_WORKERS: Final = (MemberRole.EXECUTE, MemberRole.SUBMIT, MemberRole.BRIDGE)
 
-def _posts(path: str, action: Action, rt: str, body: int, gives: int | None = None) -> Row:
-    return Row("POST", path, action, SIGNED, rt, takes=COSE_SIGN1, gives=gives, body=body)
+
+def _gets(path: str, action: Action, rt: str, gives: int | None = None, roles: tuple[MemberRole, ...] = ()) -> Row:
+    return Row("GET", path, action, Access.MEMBER, rt, gives=gives, roles=roles)
+
+
+def _posts(path: str, action: Action, rt: str, body: int, roles: tuple[MemberRole, ...] = ()) -> Row:
+    return Row("POST", path, action, Access.MEMBER, rt, takes=COSE_SIGN1, body=body, roles=roles)
+
+
+def _channel(method: str) -> Row:
+    return Row(
+        method, CHANNEL, Action.CHANNEL, Access.ANYONE, "icn.session", takes=COSE_ENCRYPT0, gives=COSE_ENCRYPT0,
+        body=limits.CHANNEL_BYTES, observable=method == "FETCH",
+    )  # fmt: skip
 
 
 TABLE: Final[tuple[Row, ...]] = (
-    Row("GET", CORE, Action.CORE, ANYONE, "", gives=LINK_FORMAT),
-    Row("GET", PING, Action.PING, ANYONE, "icn.ping"),
-    Row("GET", CAPABILITY, Action.OWN_CAPABILITY, ANYONE, "icn.cap", gives=COSE_SIGN1),
-    _posts(CAPABILITY, Action.CAPABILITY, "icn.cap", limits.CAPABILITY_BYTES, COSE_SIGN1),
-    replace(
-        _posts(JOBS, Action.ANNOUNCEMENT, "icn.jobs", limits.ANNOUNCEMENT_BYTES), fault=JobErrorCode.INVALID_JOB_SPEC
+    Row("GET", CORE, Action.CORE, Access.ANYONE, "", gives=LINK_FORMAT),
+    Row(
+        "POST", HANDSHAKE, Action.HANDSHAKE, Access.ANYONE, "icn.hs", takes=CBOR, gives=CBOR, body=HANDSHAKE_BYTES
     ),
-    Row("GET", JOB, Action.JOB_STATUS, ANYONE, "icn.job", gives=CBOR, observable=True),
-    _posts(BIDS, Action.BID, "icn.bids", limits.BID_BYTES),
-    _posts(LEASES, Action.LEASE, "icn.leases", limits.LEASE_BYTES),
-    _posts(LEASE_RETURNS, Action.LEASE_RETURN, "icn.leases.return", limits.LEASE_BYTES),
-    _posts(STATUS, Action.STATUS, "icn.status", limits.STATUS_BYTES),
-    Row("GET", BLOCK, Action.BLOCK, ANYONE, "icn.block", gives=OCTETS),
+    _channel("POST"),
+    _channel("FETCH"),
+    Row("POST", JOIN, Action.JOIN, Access.INVITED, "icn.join", gives=COSE_SIGN1),
+    _gets(REVOCATIONS, Action.REVOCATIONS, "icn.revocations", CBOR),
+    _posts(REVOCATIONS, Action.REVOKE, "icn.revocations", limits.REVOCATION_BYTES),
+    _gets(PING, Action.PING, "icn.ping"),
+    _gets(CAPABILITY, Action.OWN_CAPABILITY, "icn.cap", COSE_SIGN1),
+    replace(_posts(CAPABILITY, Action.CAPABILITY, "icn.cap", limits.CAPABILITY_BYTES), gives=COSE_SIGN1),
     replace(
-        _posts(RECEIPTS, Action.GIVE_RECEIPT, "icn.receipts", limits.RECEIPT_BYTES, COSE_SIGN1),
-        fault=JobErrorCode.VALIDATION_FAILED,
+        _posts(JOBS, Action.ANNOUNCEMENT, "icn.jobs", limits.ANNOUNCEMENT_BYTES, _SUBMITTERS),
+        fault=JobErrorCode.INVALID_JOB_SPEC,
     ),
-    Row("GET", RECEIPT, Action.RECEIPT, ANYONE, "icn.receipt", gives=COSE_SIGN1),
-)
+    replace(_gets(JOB, Action.JOB_STATUS, "icn.job", CBOR), observable=True),
+    _posts(BIDS, Action.BID, "icn.bids", limits.BID_BYTES, _EXECUTORS),
+    _posts(LEASES, Action.LEASE, "icn.leases", limits.LEASE_BYTES, _SUBMITTERS),
+    _posts(LEASE_RETURNS, Action.LEASE_RETURN, "icn.leases.return", limits.LEASE_BYTES, _EXECUTORS),
+    _posts(STATUS, Action.STATUS, "icn.status", limits.STATUS_BYTES, _EXECUTORS),
+    _gets(BLOCK, Action.BLOCK, "icn.block", OCTETS, _WORKERS),
+    replace(
+        _posts(RECEIPTS, Action.GIVE_RECEIPT, "icn.receipts", limits.RECEIPT_BYTES, _EXECUTORS),
+        gives=COSE_SIGN1, fault=JobErrorCode.VALIDATION_FAILED,
+    ),
+    _gets(RECEIPT, Action.RECEIPT, "icn.receipt", COSE_SIGN1),
+)  # fmt: skip
 
 _WILDCARD: Final = "{cid}"
 

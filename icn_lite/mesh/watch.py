@@ -16,6 +16,7 @@ from aiocoap.protocol import Request
 
 from icn_lite.mesh import table
 from icn_lite.mesh.addresses import PeerAddress
+from icn_lite.mesh.channels import Asked, SessionLostError
 from icn_lite.mesh.requests import Call, Requester
 from icn_lite.model.cid import Cid
 from icn_lite.model.errors import PeerError
@@ -48,6 +49,7 @@ class _Registration:
         self._message = requester.message(peer, "udp", call)
         self._message.opt.observe = 0
         self._request: Request | None = None
+        self._asked: Asked | None = None
 
     async def rings(self) -> AsyncIterator[bytes]:
         """The representations until `watchdog_ms` are over; raises `PeerError` if the peer is lost or refuses."""
@@ -55,11 +57,7 @@ class _Registration:
         until_s = self._loop.time() + watchdog_s
         register_s = min(until_s, self._loop.time() + REGISTER_MS / 1000)
         await self._requester.resolve(self._peer, self._message, register_s)
-        request = self._request = self._requester.context.request(self._message, handle_blockwise=False)
-        notifications = aiter(request.observation)  # before the answer, so that none is missed
-        first = await self._next(request.response, register_s)
-        if first is None:
-            raise PeerError(f"no answer from {self._peer} about the job in time", hint="is the node running there?")
+        first, notifications = await self._registered(register_s)
         yield bytes(self._requester.checked(self._peer, first).payload)
         if first.opt.observe is None:  # it has too many observers: come again, but not at once
             await asyncio.sleep(watchdog_s)
@@ -70,15 +68,39 @@ class _Registration:
                 return
             yield bytes(self._requester.checked(self._peer, ring).payload)
 
+    async def _registered(self, until_s: float) -> tuple[Message, AsyncIterator[Message]]:
+        """The first answer and the notifications after it; a session that the peer has lost is begun anew, once."""
+        channels = self._requester.channels
+        for again in (channels is not None, False):
+            message = self._message
+            if channels is not None:
+                self._asked = await self._requester.sealed(self._peer, message, until_s)
+                message = self._asked.outer
+            request = self._request = self._requester.context.request(message, handle_blockwise=False)
+            notifications = aiter(request.observation)  # before the answer, so that none is missed
+            try:
+                first = await self._next(request.response, until_s)
+            except SessionLostError:
+                if channels is None or self._asked is None or not again:
+                    raise
+                channels.forget(self._peer, self._asked.link)
+                self.end()
+                continue
+            if first is None:
+                raise PeerError(f"no answer from {self._peer} about the job in time", hint="is the node running there?")
+            return first, notifications
+        raise AssertionError("unreachable: the last try returns or raises")
+
     async def _next(self, coming: object, until_s: float) -> Message | None:
-        """The next message, or None when the time is over or the server ended the observation."""
+        """The next message, opened, or None when the time is over or the server ended the observation."""
         try:
             async with asyncio.timeout_at(until_s):
-                return await coming  # type: ignore[misc]
+                message: Message = await coming  # type: ignore[misc]
         except (TimeoutError, StopAsyncIteration):
             return None
         except error.Error as fault:
             raise PeerError(f"{self._peer} can't be watched: {fault}", hint="is the node running there?") from fault
+        return message if self._asked is None else self._asked.open(message)
 
     def end(self) -> None:
         """Lose interest; the next notification is answered with a reset, which ends it at the server."""

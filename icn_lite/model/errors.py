@@ -204,6 +204,13 @@ class PeerRefused(PeerError):
         self.retry_after_s = retry_after_s
 
 
+class NotAdmitted(IcnLiteError):
+    """Somebody who is no member of a cooperative of ours, or not any more."""
+
+    kind = "not_admitted"
+    exit_code = 7
+
+
 class DeviceRefuses(IcnLiteError):
     """Battery, heat or policy say no."""
 

@@ -1,0 +1,243 @@
+"""The asking side of the guarded channel: sessions that we began with peers, by address, begun when first needed.
+
+A request goes out sealed in the session with its peer; the first one waits for the handshake, and whoever asks
+meanwhile waits for the same one. After three quarters of a session's time or messages a new one is agreed on beside it,
+and what is under way ends in the old. A peer that doesn't know a session any more (it restarted) is asked once more
+after a new handshake. Answers count only if they are sealed in the session and bound to their request; outside it a
+peer can say no more than that it is too busy or that it has forgotten us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from aiocoap import Message
+from aiocoap.numbers.codes import Code
+
+from icn_lite.mesh import handshake, inner, problem, table
+from icn_lite.mesh.addresses import PeerAddress
+from icn_lite.mesh.handshake import Granted, Offer
+from icn_lite.mesh.limits import MeshLimits
+from icn_lite.mesh.noise import Ephemeral, Initiator, hint
+from icn_lite.mesh.ports import Admission
+from icn_lite.mesh.session import AskingEnd
+from icn_lite.model.did import Did
+from icn_lite.model.errors import DocumentError, NotAdmitted, PeerError, PeerRefused, SignatureError, VerificationError
+from icn_lite.model.invitation import Invitation
+from icn_lite.model.membership import fingerprint, read_membership
+
+Ask: TypeAlias = Callable[[bytes], Awaitable[bytes]]  # posts one message of the handshake to a peer, gives its answer
+RENEW_AFTER: Final = 0.75  # of a session's time or messages
+OFFERS_TRIED: Final = 2  # the first may run out between its two round trips
+
+
+class SessionLostError(PeerError):
+    """The peer doesn't know the session any more; a new handshake mends it."""
+
+
+@dataclass(eq=False, slots=True)
+class Link:
+    """A session that we began."""
+
+    end: AskingEnd
+    did: Did
+    until_s: float
+    renew_s: float
+    messages: int
+    closed: bool = False
+
+    def good(self, now_s: float) -> bool:
+        """Whether a request may still go out in it."""
+        return not self.closed and now_s < self.until_s and self.end.sealer.counter < self.messages
+
+    def old(self, now_s: float) -> bool:
+        """Whether it is time for the next one."""
+        return now_s >= self.renew_s or self.end.sealer.counter >= self.messages * RENEW_AFTER
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request on its way: what is sent, and what opens its answers."""
+
+    peer: PeerAddress
+    link: Link
+    outer: Message
+    counter: int
+
+    def open(self, answer: Message) -> Message:
+        """The answer inside; raises `SessionLostError`, or `PeerError` for what is not the peer's."""
+        if answer.code.is_successful() and answer.opt.content_format == table.COSE_ENCRYPT0:
+            if self.link.closed:
+                raise PeerError(f"the session with {self.peer} was ended")
+            try:
+                return inner.decode_answer(self.link.end.answered(answer.payload, self.counter), answer)
+            except (DocumentError, SignatureError) as error:
+                raise PeerError(f"{self.peer} answered what doesn't hold: {error.message}") from error
+        if answer.code is Code.SERVICE_UNAVAILABLE:
+            return answer
+        told = problem.decode(answer.payload) if answer.opt.content_format == problem.CONTENT_FORMAT else None
+        if told is not None and told.kind == "session_unknown":
+            raise SessionLostError(f"{self.peer} has forgotten the session", hint="it has probably been restarted")
+        said = told.title if told is not None else "no reason"
+        raise PeerError(f"{self.peer} answered outside the session ({answer.code.dotted}: {said})")
+
+
+class Channels:
+    """Every session that this node began."""
+
+    def __init__(self, admission: Admission, limits: MeshLimits, random: Callable[[int], bytes]) -> None:
+        self.admission = admission
+        self._limits = limits
+        self._random = random
+        self._loop = asyncio.get_running_loop()
+        self._links: OrderedDict[PeerAddress, Link] = OrderedDict()
+        self._shaking: dict[PeerAddress, asyncio.Task[Link]] = {}
+
+    def __len__(self) -> int:
+        return len(self._links)
+
+    async def close(self) -> None:
+        """End the handshakes under way and forget every session."""
+        shaking = [*self._shaking.values()]
+        for task in shaking:
+            task.cancel()
+        await asyncio.gather(*shaking, return_exceptions=True)
+        self._links.clear()
+
+    async def seal(self, peer: PeerAddress, message: Message, ask: Ask, until_s: float) -> Asked:
+        """Seal a request in the session with a peer, which is begun if there is none."""
+        link = self._links.get(peer)
+        now_s = self._loop.time()
+        if link is None or not link.good(now_s):
+            link = await self._begun(peer, ask, until_s)
+        elif link.old(now_s) and peer not in self._shaking:
+            self._begin(peer, ask)
+        return self.seal_in(peer, link, message)
+
+    @staticmethod
+    def seal_in(peer: PeerAddress, link: Link, message: Message) -> Asked:
+        """Seal a request in this session."""
+        observe = message.opt.observe
+        sealed, counter = link.end.ask(inner.encode(message))
+        outer = Message(
+            code=Code.FETCH if observe is not None else Code.POST,
+            payload=sealed,
+            uri_path=_CHANNEL_PATH,
+            content_format=table.COSE_ENCRYPT0,
+            observe=observe,
+            no_response=message.opt.no_response,
+        )
+        outer.remote = message.remote
+        return Asked(peer, link, outer, counter)
+
+    def peer(self, peer: PeerAddress) -> Did | None:
+        """Who answers at an address, as its session showed."""
+        link = self._links.get(peer)
+        return link.did if link is not None else None
+
+    def forget(self, peer: PeerAddress, link: Link) -> None:
+        """The peer has lost this session."""
+        link.closed = True
+        if self._links.get(peer) is link:
+            del self._links[peer]
+
+    def drop(self, did: Did) -> None:
+        """Somebody is no member any more: nothing more is asked of it, nothing that it answers is believed."""
+        for peer, link in [*self._links.items()]:
+            if link.did == did:
+                self.forget(peer, link)
+
+    def review(self) -> None:
+        """What this node belongs to has changed: sessions are begun anew."""
+        for peer, link in [*self._links.items()]:
+            self.forget(peer, link)
+
+    # -- the handshake
+
+    async def _begun(self, peer: PeerAddress, ask: Ask, until_s: float) -> Link:
+        task = self._shaking.get(peer) or self._begin(peer, ask)
+        async with asyncio.timeout_at(until_s):
+            return await asyncio.shield(task)
+
+    def _begin(self, peer: PeerAddress, ask: Ask) -> asyncio.Task[Link]:
+        async def begin() -> Link:
+            async with asyncio.timeout(self._limits.handshake_ms / 1000):
+                link = await self.shake(peer, ask)
+            self._links[peer] = link
+            self._links.move_to_end(peer)
+            if len(self._links) > self._limits.sessions_out:
+                self._links.popitem(last=False)
+            return link
+
+        task = self._shaking[peer] = self._loop.create_task(begin(), name=f"handshake with {peer}")
+        task.add_done_callback(lambda done: self._ended(peer, done))
+        return task
+
+    def _ended(self, peer: PeerAddress, task: asyncio.Task[Link]) -> None:
+        self._shaking.pop(peer, None)
+        if not task.cancelled():
+            task.exception()  # told to whoever waited; a renewal in the background is tried again at the next request
+
+    async def shake(self, peer: PeerAddress, ask: Ask, invitation: Invitation | None = None) -> Link:
+        """Begin a session: two round trips. With an invitation it is good for joining and nothing else."""
+        for left in reversed(range(OFFERS_TRIED)):
+            try:
+                return await self._shake(peer, ask, invitation)
+            except PeerRefused as refused:
+                if refused.problem != "stale_offer" or not left:
+                    raise
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    async def _shake(self, peer: PeerAddress, ask: Ask, invitation: Invitation | None) -> Link:
+        try:
+            offer = handshake.decode(Offer, await ask(handshake.hello()))
+            initiator = Initiator(offer, Ephemeral.of(self._random(32)))
+            proof = initiator.proof(
+                self.admission.signer, self._shown(peer, offer, invitation), invitation.token if invitation else None
+            )
+            granted, keys = initiator.finish(await ask(proof))
+            self._check(granted, invitation)
+        except (DocumentError, SignatureError, VerificationError) as error:
+            raise PeerError(f"no session with {peer}: {error.message}") from error
+        except NotAdmitted as error:
+            raise PeerError(f"no session with {peer}: {error.message}", hint=error.hint) from error
+        now_s = self._loop.time()
+        lifetime_s = min(granted.lifetime_s, self._limits.session_ms / 1000)
+        return Link(
+            AskingEnd.of(granted.sid, keys),
+            granted.did,
+            now_s + lifetime_s,
+            now_s + lifetime_s * RENEW_AFTER,
+            min(granted.messages, self._limits.session_messages),
+        )
+
+    def _shown(self, peer: PeerAddress, offer: Offer, invitation: Invitation | None) -> tuple[bytes, ...]:
+        """Our memberships of those cooperatives that the peer hinted at; all others stay unknown to it."""
+        if invitation is not None:
+            return ()
+        shared = [did for did in self.admission.cooperatives() if hint(did, offer.key) in offer.hints]
+        if not shared:
+            raise PeerError(
+                f"{peer} belongs to no cooperative of ours", hint="join one of its own: `icn-lite invite` there"
+            )
+        return self.admission.certificates(shared)
+
+    def _check(self, granted: Granted, invitation: Invitation | None) -> None:
+        """The other side has to be a member as well; of an invitation, of the cooperative that invited."""
+        if granted.did == self.admission.signer.did:
+            raise NotAdmitted("that is this node itself")
+        if invitation is None:
+            self.admission.admit(granted.did, granted.certificates)
+            return
+        for block in granted.certificates:
+            held = read_membership(block).document
+            if held.member == granted.did and fingerprint(held.cooperative) == invitation.fingerprint:
+                return
+        raise NotAdmitted("it is no member of the cooperative that the invitation names")
+
+
+_CHANNEL_PATH: Final = tuple(table.CHANNEL.strip("/").split("/"))
