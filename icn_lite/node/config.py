@@ -26,6 +26,7 @@ ENVIRONMENT_PREFIX: Final = "ICN_LITE_"
 MAX_FILE_BYTES: Final = 64 * 1024  # a page of settings; more is no configuration
 MAX_PEERS: Final = 64
 
+Word = Annotated[str, MaxLen(1024, least=1)]
 Kind = Literal["integer", "flag", "text", "list"]
 
 
@@ -67,6 +68,7 @@ class Config:
     region: Region | None = None
     trust_scopes: Annotated[tuple[Name, ...], MaxLen(16)] = ()
     bidding_ms: Annotated[int, Range(50, 600_000)] = 2_000
+    bid_policy: Annotated[tuple[Word, ...], MaxLen(16)] = ()
     initial_mana: Mana = 10_000
     storage_mb: Annotated[int, Range(16, 1 << 20)] = 256
     log_level: LogLevel = LogLevel.INFO
@@ -106,6 +108,7 @@ OPTIONS: Final = (
         "trust_scopes", "--trust-scope", "NAME", "a circle this node belongs to; may be given several times", '["home"]'
     ),
     Option("bidding_ms", "--bidding-ms", "MS", "how long bids for a job of ours are taken", "2000"),
+    Option("bid_policy", "--bid-policy", "WORD", "a command that is asked before every bid", '["./policy.py"]'),
     Option("initial_mana", "--initial-mana", "MANA", "mana that a new ledger begins with", "10000"),
     Option("storage_mb", "--storage-mb", "MB", "space for blocks that may be fetched again", "256"),
     Option("log_level", "--log-level", "LEVEL", "error, warning, info or debug, on stderr", '"info"'),

@@ -40,7 +40,6 @@ from icn_lite.node.offers import ExecutorPolicy
 from icn_lite.node.origination import Originations
 from icn_lite.node.outlook import prices_of
 from icn_lite.node.peerbook import Candidate as Proposed
-from icn_lite.node.outlook import prices_of
 from icn_lite.node.peerbook import PeerBook
 from icn_lite.node.prepared_cache import PreparedCache
 from icn_lite.node.preparing import Preparations, structural_limits
@@ -148,6 +147,7 @@ class Node:
             guest=self.profile.guest,
             prices=prices_of(self.profile.price),
             outlook=self.care.outlook,
+            bid_policy=self.options.config.bid_policy,
             workers=self.pool.config.workers,
             advert=lambda: self.advert().cid,
             ran=self.fuel.ran,

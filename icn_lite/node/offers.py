@@ -25,6 +25,7 @@ from icn_lite.model.errors import BidError, PeerRefused, VerificationError
 from icn_lite.model.job import JobSpec, WasmRuntime
 from icn_lite.model.messages import AssignJobV1, JobAnnouncementV1
 from icn_lite.model.receipt import Health
+from icn_lite.node import bid_policy
 from icn_lite.node.shell import Shell
 from icn_lite.store.db import Store
 from icn_lite.store.jobs import JobRecord, JobRole
@@ -47,6 +48,7 @@ class ExecutorPolicy:
     guest: GuestPolicy
     prices: Prices
     outlook: Callable[[], bidding.Outlook]
+    bid_policy: tuple[str, ...]  # the owner's command, asked before every bid; empty: none
     workers: int
     advert: Callable[[], Cid | None]
     ran: Callable[[int, int], None]  # fuel and CPU milliseconds of a run that ended
@@ -100,7 +102,10 @@ class Offers:
         kept = self._kept.get(job_id)
         if kept is None:
             reason = self._policy.may_begin()
-            bid = bidding.consider(sealed.document, self._view())
+            view = self._view()
+            bid = bidding.consider(sealed.document, view)
+            if isinstance(bid, Bid) and not reason:
+                bid = await bid_policy.ask(self._policy.bid_policy, sealed.document.job, bid, view)
             if isinstance(bid, Refusal):
                 reason = reason or f"{bid.code.value} {bid.message}"  # the device's own words tell more
             if reason or isinstance(bid, Refusal):

@@ -17,6 +17,8 @@ from typing import Final
 
 # A battery status has some 500 bytes; who prints more than this is no sensor.
 MAX_OUTPUT_BYTES: Final = 64 * 1024
+# What fits a pipe of any kernel at once, so that writing it can't block.
+MAX_INPUT_BYTES: Final = 4096
 # A killed process is gone within milliseconds; one in an uninterruptible wait is left to init.
 REAP_S: Final = 1.0
 
@@ -25,12 +27,17 @@ class CommandFailed(Exception):
     """Why a command gave no usable output, in words."""
 
 
-def run_command(argv: Sequence[str], deadline_ms: int) -> bytes:
-    """Standard output of `argv`, at most `MAX_OUTPUT_BYTES`, within `deadline_ms`. Raises `CommandFailed`."""
+def run_command(argv: Sequence[str], deadline_ms: int, stdin: bytes = b"") -> bytes:
+    """Standard output of `argv`, at most `MAX_OUTPUT_BYTES`, within `deadline_ms`. Raises `CommandFailed`.
+
+    `stdin` is at most `MAX_INPUT_BYTES`; a command need not read it.
+    """
+    if len(stdin) > MAX_INPUT_BYTES:
+        raise CommandFailed(f"expected at most {MAX_INPUT_BYTES} bytes for {argv[0]}, found {len(stdin)}")
     try:
         process = subprocess.Popen(
             argv,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -38,12 +45,20 @@ def run_command(argv: Sequence[str], deadline_ms: int) -> bytes:
     except OSError as error:
         raise CommandFailed(f"{argv[0]}: {error.strerror or error}") from error
     try:
+        _feed(process, stdin)
         output = _drain(process, argv[0], time.monotonic() + deadline_ms / 1000)
     finally:
         _end(process)
     if process.returncode:
         raise CommandFailed(f"{argv[0]} ended with {process.returncode}")
     return output
+
+
+def _feed(process: subprocess.Popen[bytes], stdin: bytes) -> None:
+    if process.stdin is None:
+        return
+    with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
+        pipe.write(stdin)
 
 
 def _drain(process: subprocess.Popen[bytes], name: str, deadline: float) -> bytes:
