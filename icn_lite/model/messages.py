@@ -16,6 +16,7 @@ from icn_lite.model.cid import Cid
 from icn_lite.model.did import Did
 from icn_lite.model.errors import DocumentError
 from icn_lite.model.job import JobSpec
+from icn_lite.model.membership import Membership, Revocation
 from icn_lite.model.receipt import ExecutionReceipt
 from icn_lite.model.schema import MaxLen, Range
 from icn_lite.model.status import JobStatus, StandardJobStatus
@@ -211,4 +212,6 @@ OWN_MESSAGES: Final[dict[str, type]] = {
     "LeaseReturnV1": LeaseReturnV1,
     "ReceiptAckV1": ReceiptAckV1,
     "ExecutionReceipt": ExecutionReceipt,
+    "Membership": Membership,
+    "Revocation": Revocation,
 }

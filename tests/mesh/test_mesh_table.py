@@ -21,7 +21,8 @@ def test_the_readme_shows_the_table() -> None:
 
 def test_core_links_are_read_by_another_parser() -> None:
     links = {link.href: link for link in linkformat.parse(table.links().decode()).links}
-    assert set(links) == {"/icn/hs", "/icn/s", "/icn/join", "/icn/revocations", "/icn/ping", "/icn/cap", "/icn/jobs", "/icn/bids", "/icn/leases", "/icn/leases/return",
+    assert set(links) == {"/icn/hs", "/icn/s", "/icn/join", "/icn/revocations", "/icn/ping", "/icn/cap",
+                          "/icn/jobs", "/icn/bids", "/icn/leases", "/icn/leases/return",
                           "/icn/status", "/icn/receipts", "/icn/blocks"}  # fmt: skip
     assert links["/icn/bids"].rt == ["icn.bids"]
     assert links["/icn/bids"].ct == ["18"]
