@@ -93,13 +93,16 @@ class Module:
     @property
     def start_fuel(self) -> int:
         """What wasmtime counts for its own start function: entry, call, the references that it makes, and the data
-        that it copies into an imported memory (a memory of the module's own is made with its data in it).
+        that it copies into an imported memory. As measured: where a memory of the module's own begins with data, it is
+        made as a whole, and what the references cost is lost from the count.
         """
-        copied = [s for s in self.segments if s.offset is not None] if self.memory_imported else []
+        active = [s for s in self.segments if s.offset is not None]
+        copied = active if self.memory_imported else []
         if self.start is None and self.element_fuel is None and not copied:
             return 0
-        data_fuel = sum(1 + segment.end - segment.start for segment in copied)
-        return 1 + (self.start is not None) + (self.element_fuel or 0) + data_fuel
+        fuel = 1 + (self.start is not None) + sum(1 + segment.end - segment.start for segment in copied)
+        made_whole = not self.memory_imported and any(segment.end > segment.start for segment in active)
+        return fuel if made_whole else fuel + (self.element_fuel or 0)
 
     def type_of(self, function: int) -> FuncType:
         """The type of a function index."""
