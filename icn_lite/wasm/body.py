@@ -43,7 +43,7 @@ class FunctionCode:
     events: list[Event]
     operand_peak: int
     loop_nesting: int
-    floats: bool  # computes with floats (or extends a sign), or loads an f32
+    floats: bool  # computes with floats (or extends a sign), or has an f32 or many values with a float among them
     start: int  # first instruction
     end: int
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from icn_lite.wasm import opcodes as op
 from icn_lite.wasm.body import BodyState, Event, Frame
-from icn_lite.wasm.opcodes import I32
+from icn_lite.wasm.lowered import crowded
+from icn_lite.wasm.opcodes import F32, I32
+from icn_lite.wasm.types import FuncType
 
 
 class Control(BodyState):
@@ -34,7 +36,9 @@ class Control(BodyState):
             index, pos = self.u32(pos)
             if index >= len(self.module.func_types):
                 raise self.fail(f"unknown function {index}", at)
-            self.apply(self.module.type_of(index), at)
+            func_type = self.module.type_of(index)
+            self.apply(func_type, at)
+            self.note_floats(func_type)
             self.emit(Event(code, self.raw, at, pos, cost, index))
         elif code == op.CALL_INDIRECT:
             return self.call_indirect(at, pos, cost)
@@ -55,6 +59,7 @@ class Control(BodyState):
         self.pop_all(block_type.params, at)
         if len(self.frames) > self.limits.nesting:
             raise self.over(f"more than {self.limits.nesting} nested blocks", at)
+        self.note_floats(block_type)
         self.emit(Event(code, self.raw, at, pos, cost, type=block_type))
         label = block_type.params if code == op.LOOP else block_type.results
         self.frames.append(
@@ -104,8 +109,15 @@ class Control(BodyState):
             raise self.fail(f"unknown type {index}", at)
         self.pop(I32, at)
         self.apply(self.module.types[index], at)
+        self.note_floats(self.module.types[index])
         self.emit(Event(op.CALL_INDIRECT, self.raw, at, pos, cost, index))
         return pos
+
+    def note_floats(self, kind: FuncType) -> None:
+        """Values that the prepared module carries in another form."""
+        params, results = kind.params, kind.results
+        if F32 in params or F32 in results or crowded(params) or crowded(results):
+            self.floats = True
 
     def br_table(self, at: int, pos: int, cost: int) -> int:
         """`br_table`."""

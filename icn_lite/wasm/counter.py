@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from icn_lite.wasm.body import FunctionCode
+from icn_lite.wasm.edits import Edits
 from icn_lite.wasm.leb import write_signed, write_u32
-from icn_lite.wasm.nan import Edits
-from icn_lite.wasm.opcodes import F32, F64, I32, I64
+from icn_lite.wasm.opcodes import I32, I64
 from icn_lite.wasm.plan import FunctionPlan
 from icn_lite.wasm.types import FuncType
 
@@ -100,13 +100,24 @@ class CounterWriter:
     # values
 
     def carry(self, types: tuple[int, ...], condition: bool = False) -> None:
-        """Before a block gives three or more values with a float among them: take them out of the engine's registers.
+        """Before a block gives three or more values of both widths: take them out of the engine's slots.
 
-        It moves the values of registers and of slots in the wrong order otherwise; values that lie in locals it moves
-        right. A condition on top is kept there.
+        It overwrites two narrow ones that lie where a wide one has to go; values that lie in locals it moves right. A
+        condition on top is kept there.
         """
-        if len(types) < 3 or not any(t in (F32, F64) for t in types):
-            return
+        if len(types) > 2 and I32 in types and I64 in types:
+            self.through_locals(types, condition)
+
+    def take(self, types: tuple[int, ...], condition: bool) -> None:
+        """Before a block takes two or more values: give each a place of its own.
+
+        One local that is pushed twice has one place in the engine, and a loop that changes one value changes both.
+        """
+        if len(types) > 1:
+            self.through_locals(types, condition)
+
+    def through_locals(self, types: tuple[int, ...], condition: bool) -> None:
+        """Put values into locals of their own and take them from there."""
         locals_ = [self.temporary(i, t) for i, t in enumerate((*types, I32) if condition else types)]
         self.out.extend(b"\x21" + local for local in reversed(locals_))
         self.out.extend(b"\x20" + local for local in locals_)

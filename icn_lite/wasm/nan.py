@@ -1,213 +1,281 @@
-"""Canonical NaNs where their bits can be seen (core specification §4.3.3 leaves the bits of computed NaNs open).
+"""One body's floats: canonical NaNs where bits show, and f32 as integers where bits have to last.
 
-A value is *dirty* when it was computed and may be a NaN of any sign and payload. Dirty values may be computed with
-and compared; before their bits show (a store, a reinterpretation, `neg`, `copysign`, a call, a return, a global, a
-join of ways) they are made canonical, right behind the instruction that made them. What is only loaded, passed and
-stored keeps its bits. A local is dirty when it is no parameter and everything ever set to it is computed or a plain
-constant; a computed value that is set to any other local is made canonical first.
+The specification leaves the bits of computed NaNs open (§4.3.3). A computed value may be computed with and compared
+as it is; before its bits show (a store, a reinterpretation, `neg`, `copysign`, a call, a return, a global) it is made
+canonical, right behind the instruction that made it. The canonical form costs one instruction in the engine,
+`min(x, inf)`: it gives the canonical NaN for any NaN and x for anything else. Engines that canonicalise by
+themselves (wasmtime with its flag) agree. What only passes through keeps its bits, signalling NaNs too: `floatgraph`
+says which values are held as integers for that.
 
-The canonical form costs one instruction in the engine, `min(x, inf)`: it gives the canonical NaN for any NaN and x
-for anything else. Engines that canonicalise by themselves (wasmtime with its flag) agree.
-
-One more repair: the engine keeps f32 in wider registers and quiets signalling NaNs on the way, so an f32 that is
-loaded only to be stored goes as an i32.
+A walk over the body notes where values flow, the graph is solved, and what follows is written down as `Edits`.
+Fuel is counted before, from what the guest wrote, so that nothing here changes it.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from icn_lite.wasm import opcodes as op
 from icn_lite.wasm.body import Event, FunctionCode
-from icn_lite.wasm.leb import read_u32
+from icn_lite.wasm.edits import Edits
+from icn_lite.wasm.floatgraph import BITS, CLEAN, COMPUTED, NO_FLOAT, PLAIN, RAW, Value
+from icn_lite.wasm.floatwriter import Bitwise, FloatWriter, Opened
+from icn_lite.wasm.leb import read_u32, write_u32
+from icn_lite.wasm.lowered import Lowered, crowded
 from icn_lite.wasm.module import Module
-from icn_lite.wasm.opcodes import F32, F64
+from icn_lite.wasm.opcodes import F32, F64, I32
+from icn_lite.wasm.types import FuncType
 
-CANONICAL: Final = {
-    F32: b"\x43\x00\x00\x80\x7f\x96",  # f32.const inf; f32.min
-    F64: b"\x44\x00\x00\x00\x00\x00\x00\xf0\x7f\xa4",  # f64.const inf; f64.min
-}
-# Origins of a value: computed, so dirty for certain; a plain constant, never dirty; or the local (>= 0) that decides.
-_COMPUTED: Final = -1
-_PLAIN: Final = -2
-# ceil floor trunc nearest sqrt add sub mul div of both widths, demote, promote; min and max are canonical already
-_MAKERS: Final = frozenset((*range(0x8D, 0x96), *range(0x9B, 0xA4), 0xB6, 0xBB))
-# These show a bit of what they take: neg, copysign, reinterpret.
-_SHOWING: Final = frozenset((0x8C, 0x9A, 0x98, 0xA6, 0xBC, 0xBD))
+# What the table of instructions doesn't say of those that have a float on either side.
+_ABS, _NEG, _COPYSIGN, _REINTERPRET = 1, 2, 3, 4
+_ROLE: Final = {
+    0x8B: _ABS, 0x99: _ABS, 0x8C: _NEG, 0x9A: _NEG, 0x98: _COPYSIGN, 0xA6: _COPYSIGN,
+    0xBC: _REINTERPRET, 0xBD: _REINTERPRET,
+}  # fmt: skip
+# Where results come from: ceil floor trunc nearest sqrt add sub mul div of both widths, demote and promote compute;
+# min and max are canonical in the engine, converted integers are no NaNs.
+_ORIGIN: Final = {
+    **dict.fromkeys((*range(0x8D, 0x96), *range(0x9B, 0xA4), 0xB6, 0xBB), COMPUTED),
+    **dict.fromkeys((0x96, 0x97, 0xA4, 0xA5, *range(0xB2, 0xB6), *range(0xB7, 0xBB)), PLAIN),
+    0xBE: RAW, 0xBF: CLEAN,
+}  # fmt: skip
 _FLOATS: Final = frozenset((F32, F64))
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A float on the operand stack that may be dirty: where to put the repair, and whence it came."""
-
-    after: int
-    type: int
-    origin: int
-
-
-@dataclass(slots=True)
-class Load:
-    """An f32 that was just loaded: the place of its opcode."""
-
-    at: int
-
-
-Entry = Token | Load | None
-
-
-@dataclass(slots=True)
-class Edits:
-    """Changes inside plain spans: bytes to insert before an offset, opcodes to replace at one."""
-
-    insert: dict[int, bytes] = field(default_factory=dict)
-    replace: dict[int, int] = field(default_factory=dict)
-
-    def places(self) -> list[int]:
-        """All changed offsets, in order."""
-        return sorted({*self.insert, *self.replace})
-
-    def apply(self, data: bytes, start: int, end: int, places: list[int]) -> bytes:
-        """`data[start:end]` with the changes; an insertion at `end` belongs to the span, one at `start` does not."""
-        first = bisect_left(places, start)
-        last = bisect_right(places, end)
-        if first == last or start == end:
-            return data[start:end]
-        out: list[bytes] = []
-        done = start
-        for place in places[first:last]:
-            if place in self.insert and place > start:
-                out.append(data[done:place] + self.insert[place])
-                done = place
-            if place in self.replace and place < end:
-                out.append(data[done:place] + bytes((self.replace[place],)))
-                done = place + 1
-        out.append(data[done:end])
-        return b"".join(out)
+_NOTHING: Final = FuncType((), ())
 
 
 class _Frame(NamedTuple):
+    op: int
     height: int
-    label: tuple[int, ...]
-    results: tuple[int, ...]
     params: tuple[int, ...]
+    results: tuple[int, ...]
+    param_nodes: list[int]
+    result_nodes: list[int]
+
+    @property
+    def label(self) -> list[int]:
+        """The nodes that a branch goes to."""
+        return self.param_nodes if self.op == op.LOOP else self.result_nodes
+
+    @property
+    def label_types(self) -> tuple[int, ...]:
+        """The types that a branch carries."""
+        return self.params if self.op == op.LOOP else self.results
 
 
-class NanPass:
-    """Walks one body that computes with floats."""
+class FloatPass(FloatWriter):
+    """Walks one body that has to do with floats."""
 
-    def __init__(self, module: Module, function: FunctionCode) -> None:
-        self.module = module
-        self.function = function
-        self.data = module.data
-        self.stack: list[Entry] = []
-        self.shown: list[Token] = []  # tokens whose bits are seen
-        self.sets: list[tuple[int, Entry]] = []  # (local, value) with a value that may be dirty, or None if clean
-        self.replace: dict[int, int] = {}
+    def __init__(self, module: Module, function: FunctionCode, lowered: Lowered) -> None:
+        super().__init__(module.data, function, lowered)
+        self.guest = module
+        self.stack: list[Value | None] = []
+        self.frames: list[_Frame] = []
+        self.dead = False
+        self.ends: list[int] = []  # where results go that are returned
+        self.kept = len(function.type.params)
+        self.shift = lowered.markers.get(function.type, 0)
+        self.graph.next_node = len(function.locals)
+        for i, value_type in enumerate(function.type.params):
+            if value_type == F32:
+                self.graph.hold_bits(i)
+            elif value_type == F64:
+                self.graph.clean.add(i)
 
-    def run(self) -> Edits:
-        """Find all repairs of the body."""
-        results = self.function.type.results
-        frames = [_Frame(0, results, results, ())]
-        for event in self.function.events:
+    def run(self) -> tuple[FunctionCode, Edits]:
+        """The body with its new types, and the changes to its instructions."""
+        function = self.function
+        results = function.type.results
+        many = crowded(results)
+        self.ends = [BITS if t == F32 or (t == F64 and many) else CLEAN if t == F64 else NO_FLOAT for t in results]
+        self.frames.append(_Frame(op.BLOCK, 0, (), results, [], self.ends))
+        for i, event in enumerate(function.events):
             self.span(event.raw, event.at)
-            self.event(event, frames)
-        dirty = self.dirty_locals()
-        insert: dict[int, bytes] = {}
+            self.event(i, event)
+        self.write()
+        own = self.lowered.types[function.type]
+        events = [
+            event._replace(type=self.kinds[i]) if i in self.kinds else event for i, event in enumerate(function.events)
+        ]
+        local_types = [*own.params, *(self.local_type(i) for i in range(self.kept, len(function.locals)))]
+        return replace(function, type=own, locals=local_types + self.temporaries, events=events), self.edits
 
-        def repair(token: Token) -> None:
-            if token.origin == _COMPUTED or token.origin in dirty:
-                insert[token.after] = CANONICAL[token.type]
+    # the stack
 
-        for token in self.shown:
-            repair(token)
-        for local, value in self.sets:
-            if local not in dirty and isinstance(value, Token):
-                repair(value)
-        return Edits(insert, self.replace)
+    def flow(self, value: Value | None, node: int) -> None:
+        """A value goes to a place."""
+        if value is not None and node != NO_FLOAT:
+            self.graph.flows.append((value, node))
 
-    def dirty_locals(self) -> frozenset[int]:
-        """The largest set of locals that only ever hold computed values (or zero)."""
-        params = len(self.function.type.params)
-        dirty = {
-            i for i, t in enumerate(self.function.locals) if i >= params and t in _FLOATS
-        }  # zero, which every local starts as, is no NaN
-        clean_sets = {local for local, value in self.sets if not isinstance(value, Token)}
-        dirty -= clean_sets
-        users: dict[int, list[int]] = {}
-        for local, value in self.sets:
-            if isinstance(value, Token) and value.origin >= 0:
-                users.setdefault(value.origin, []).append(local)
-        work = [i for i in range(len(self.function.locals)) if i not in dirty]
-        while work:
-            for local in users.get(work.pop(), ()):
-                if local in dirty:
-                    dirty.discard(local)
-                    work.append(local)
-        return frozenset(dirty)
+    def flow_top(self, nodes: list[int]) -> None:
+        """The topmost values go to places."""
+        if nodes and not self.dead:
+            for value, node in zip(self.stack[-len(nodes) :], nodes, strict=True):
+                self.flow(value, node)
 
-    def show(self, entry: Entry) -> None:
-        """The bits of a value are seen here."""
-        if isinstance(entry, Token):
-            self.shown.append(entry)
+    def give(self, types: tuple[int, ...], nodes: list[int], event: int) -> None:
+        """What an event leaves on the stack."""
+        self.stack.extend(
+            Value(t, node, j, event=event) if node != NO_FLOAT else None
+            for j, (t, node) in enumerate(zip(types, nodes, strict=True))
+        )
+        if any(node != NO_FLOAT for node in nodes):
+            self.gifts[event] = [(t, node) for t, node in zip(types, nodes, strict=True)]
 
-    def show_top(self, count: int) -> None:
-        """The bits of the topmost values are seen here."""
-        for entry in self.stack[max(len(self.stack) - count, 0) :]:
-            self.show(entry)
+    def nodes(self, types: tuple[int, ...]) -> list[int]:
+        """New nodes for the values of a block."""
+        many = crowded(types)
+        found = [self.graph.node() if t in _FLOATS else NO_FLOAT for t in types]
+        if many:
+            for node in found:
+                if node != NO_FLOAT:
+                    self.graph.hold_bits(node)
+        return found
 
-    def event(self, event: Event, frames: list[_Frame]) -> None:
-        """The effect of an event on the stack."""
+    # events
+
+    def event(self, i: int, event: Event) -> None:
+        """The effect of an event."""
         code, stack = event.op, self.stack
-        if code in (op.BLOCK, op.LOOP, op.IF):
-            kind = event.type
-            assert kind is not None
-            if code == op.IF:
-                stack.pop()
-            self.show_top(len(kind.params))
-            height = len(stack) - len(kind.params)
-            stack[height:] = [None] * len(kind.params)
-            label = kind.params if code == op.LOOP else kind.results
-            frames.append(_Frame(height, label, kind.results, kind.params))
-        elif code in (op.ELSE, op.END):
-            frame = frames[-1]
-            self.show_top(min(len(frame.results), max(len(stack) - frame.height, 0)))
-            del stack[frame.height :]
-            if code == op.END:
-                frames.pop()
-            stack.extend([None] * len(frame.results if code == op.END else frame.params))
-        elif code in (op.BR, op.BR_IF, op.BR_TABLE):
+        if code == op.BLOCK or code == op.LOOP or code == op.IF:
+            self.open(i, event)
+        elif code == op.END or code == op.ELSE:
+            self.close(i, event)
+        elif code == op.BR or code == op.BR_IF or code == op.BR_TABLE:
             if code != op.BR:
                 stack.pop()
-            self.show_top(len(frames[-1 - event.arg].label))
+            self.branch(i, event)
         elif code == op.RETURN:
-            self.show_top(len(frames[0].results))
-        elif code in (op.CALL, op.CALL_INDIRECT):
-            if code == op.CALL_INDIRECT:
-                stack.pop()
-            kind = self.module.type_of(event.arg) if code == op.CALL else self.module.types[event.arg]
-            self.show_top(len(kind.params))
-            del stack[len(stack) - len(kind.params) :]
-            stack.extend([None] * len(kind.results))
+            self.flow_top(self.ends)
+            self.dead = True
+        elif code == op.CALL or code == op.CALL_INDIRECT:
+            self.call(i, event)
         elif code == op.SELECT_T:
-            self.select()
+            self.select(i, -1)
         elif code == op.MEMORY_GROW:
             stack[-1] = None
-        elif code != op.EVENT_DATA_DROP and code != op.UNREACHABLE:
+        elif code == op.UNREACHABLE:
+            self.dead = True
+        elif code == op.EVENT_TABLE_SIZE:
+            stack.append(None)
+        elif code not in op.SILENT_EVENTS:
             del stack[-3:]
 
-    def select(self) -> None:
-        """Both values are made canonical where they were made."""
-        self.show_top(3)
-        del self.stack[-3:]
-        self.stack.append(None)
+    def open(self, i: int, event: Event) -> None:
+        """`block`, `loop`, `if`."""
+        stack, kind = self.stack, event.type or _NOTHING
+        if event.op == op.IF:
+            stack.pop()
+        params, results = self.nodes(kind.params), self.nodes(kind.results)
+        if event.op == op.LOOP and len(results) == 1 and results[0] != NO_FLOAT:
+            self.graph.hold_bits(results[0])  # when it is unrolled, branches carry it out
+        self.flow_top(params)
+        height = len(stack) - len(params)
+        del stack[height:]
+        self.frames.append(_Frame(event.op, height, kind.params, kind.results, params, results))
+        self.give(kind.params, params, i)
+        if any(node != NO_FLOAT for node in params + results):
+            self.opened.append(Opened(i, kind, params, results))
+
+    def close(self, i: int, event: Event) -> None:
+        """`else`, `end`."""
+        frame = self.frames[-1]
+        self.flow_top(frame.result_nodes)
+        del self.stack[frame.height :]
+        self.dead = False
+        if event.op == op.ELSE:
+            self.frames[-1] = frame._replace(op=op.ELSE)
+            self.give(frame.params, frame.param_nodes, i)
+            return
+        if frame.op == op.IF:
+            # without an else, what the `if` takes is what it gives
+            for taken, given in zip(frame.param_nodes, frame.result_nodes, strict=True):
+                if taken != NO_FLOAT:
+                    self.graph.unite(taken, given)
+        self.frames.pop()
+        if self.frames:
+            self.give(frame.results, frame.result_nodes, i)
+
+    def branch(self, i: int, event: Event) -> None:
+        """`br`, `br_if`, `br_table`."""
+        frame = self.frames[-1 - event.arg]
+        label = self.ends if event.op == op.BR and len(self.frames) - 1 == event.arg else self.label(event.arg)
+        if event.op == op.BR_TABLE and any(node != NO_FLOAT for node in label):
+            for depth in set(event.targets):
+                for one, other in zip(label, self.label(depth), strict=True):
+                    if one != NO_FLOAT:
+                        self.graph.unite(one, other)
+        self.flow_top(label)
+        if event.op == op.BR_IF:
+            if label:
+                del self.stack[len(self.stack) - len(label) :]
+                self.give(frame.label_types, label, i)
+        else:
+            self.dead = True
+
+    def label(self, depth: int) -> list[int]:
+        """The nodes that a branch goes to. A block that is left with a float on top of other operands spoils those in
+        the engine, so a float that a branch carries out of a block goes as an integer.
+        """
+        frame = self.frames[-1 - depth]
+        label = frame.label
+        if frame.op != op.LOOP and len(label) == 1 and label[0] != NO_FLOAT:
+            if len(self.frames) - 1 > depth:
+                self.graph.hold_bits(self.graph.find(label[0]))
+            elif label[0] == CLEAN:
+                # the function's own end: what is left conditionally becomes a block (`rewrite`)
+                label = [self.graph.node()]
+                self.graph.hold_bits(label[0])
+                self.frames[0] = frame._replace(result_nodes=label)
+                self.edits.wraps_result = True
+        return label
+
+    def call(self, i: int, event: Event) -> None:
+        """`call`, `call_indirect`."""
+        stack, module = self.stack, self.guest
+        indirect = event.op == op.CALL_INDIRECT
+        if indirect:
+            stack.pop()
+        kind = module.types[event.arg] if indirect else module.type_of(event.arg)
+        self.flow_top([BITS if t == F32 else CLEAN if t == F64 else NO_FLOAT for t in kind.params])
+        del stack[len(stack) - len(kind.params) :]
+        many = crowded(kind.results)
+        self.give(
+            kind.results,
+            [BITS if t == F32 or (t == F64 and many) else CLEAN if t == F64 else NO_FLOAT for t in kind.results],
+            i,
+        )
+        markers = self.lowered.markers.get(kind, 0)
+        if markers and indirect:
+            # the index stays on top, so it serves as the markers too
+            local = self.temporary(0, I32)
+            self.edits.before[i] = b"\x22" + local + (b"\x20" + local) * markers
+        elif markers:
+            self.edits.before[i] = b"\x41\x00" * markers
+
+    def select(self, event: int, pos: int) -> None:
+        """Both values go to one."""
+        stack = self.stack
+        stack.pop()
+        one, other = stack.pop(), stack.pop()
+        value = one or other
+        if value is None:
+            stack.append(None)
+            return
+        node = self.graph.node()
+        self.flow(one, node)
+        self.flow(other, node)
+        if event < 0:
+            stack.append(Value(value.type, node, pos))
+        else:
+            self.give((value.type,), [node], event)
+
+    # spans
 
     def span(self, pos: int, end: int) -> None:
         """Plain instructions."""
         data, stack, simple = self.data, self.stack, op.SIMPLE
-        local_types = self.function.locals
+        local_types, kept = self.function.locals, self.kept if self.shift else 1 << 32
         while pos < end:
             at = pos
             code = data[pos]
@@ -217,24 +285,24 @@ class NanPass:
                 pos += 1
                 if index > 127:
                     index, pos = read_u32(data, pos - 1, end)
+                if index >= kept:
+                    self.edits.replace[at] = (pos, bytes((code,)) + write_u32(index + self.shift))
                 if local_types[index] not in _FLOATS:
                     if code == 0x20:
                         stack.append(None)
                     elif code == 0x21:
                         stack.pop()
                 elif code == 0x20:
-                    stack.append(Token(pos, local_types[index], index))
+                    stack.append(Value(local_types[index], index, pos))
                 else:
-                    self.sets.append((index, stack[-1]))
-                    if code == 0x21:
-                        stack.pop()
-                    else:
-                        stack[-1] = Token(pos, local_types[index], index)
+                    self.flow(stack.pop(), index)
+                    if code == 0x22:
+                        stack.append(Value(local_types[index], index, pos))
                 continue
             row = simple[code]
             if row is not None:
                 if row[1] in _FLOATS or row[2] in _FLOATS:
-                    self.float_op(code, row, pos)
+                    self.float_op(code, row, at)
                 else:
                     if row[0] == 2:
                         stack.pop()
@@ -242,21 +310,37 @@ class NanPass:
                 continue
             pos = self.other(code, at, pos, end)
 
-    def float_op(self, code: int, row: op.Row, pos: int) -> None:
+    def float_op(self, code: int, row: op.Row, at: int) -> None:
         """An instruction of the table with a float on either side."""
         stack = self.stack
-        if code in _SHOWING:
-            self.show_top(row[0])
-        top = stack[-1]
-        if row[0] == 2:
-            stack.pop()
-        if code in _MAKERS:
-            stack[-1] = Token(pos, row[2], _COMPUTED)
-        elif code in (0x8B, 0x99) and isinstance(top, Token):
-            # abs is as dirty as what it takes, and canonical if it is
-            stack[-1] = Token(pos, row[2], top.origin)
+        right = stack.pop() if row[0] == 2 else None
+        left = stack.pop()
+        role = _ROLE.get(code)
+        if role is None:
+            if left is not None:
+                self.compute(left)
+            if right is not None:
+                self.compute(right)
+            origin = _ORIGIN.get(code)
+            if origin is None:
+                stack.append(None)
+            else:
+                stack.append(Value(row[2], origin, at + 1, at if origin == RAW else -1))
+        elif left is None:
+            stack.append(None)  # no value that runs is unknown
+        elif role == _REINTERPRET:
+            self.sink(left, at)
+            stack.append(None)
         else:
-            stack[-1] = None
+            node = self.graph.node()
+            self.flow(left, node)
+            if role != _ABS:
+                self.graph.clean.add(node)  # a sign that was flipped or taken over shows that of a NaN
+            if row[1] == F32:
+                self.bitwise.append(Bitwise(code, at, node, left, right))
+            elif right is not None:
+                self.shown.append(right)
+            stack.append(Value(row[2], node, at + 1))
 
     def other(self, code: int, at: int, pos: int, end: int) -> int:
         """Memory, constants, globals and the rest."""
@@ -270,43 +354,49 @@ class NanPass:
             _, pos = read_u32(data, pos, end)
             _, pos = read_u32(data, pos, end)
             if code < 0x36:
-                stack[-1] = Load(at) if code == 0x2A else None
+                stack[-1] = (
+                    Value(F32, RAW, pos, at) if code == 0x2A else Value(F64, CLEAN, pos) if code == 0x2B else None
+                )
             else:
-                value = stack[-1]
-                self.show(value)
-                if code == 0x38 and isinstance(value, Load):
-                    self.replace[value.at], self.replace[at] = 0x28, 0x36
-                del stack[-2:]
+                value = stack.pop()
+                stack.pop()
+                if value is not None:
+                    self.sink(value, at)
         elif code == op.F32_CONST:
-            stack.append(_constant(data[pos : pos + 4], F32, pos + 4))
+            stack.append(Value(F32, _constant(data[pos : pos + 4], F32), pos + 4, at))
             pos += 4
         elif code == op.F64_CONST:
-            stack.append(_constant(data[pos : pos + 8], F64, pos + 8))
+            stack.append(Value(F64, _constant(data[pos : pos + 8], F64), pos + 8))
             pos += 8
         elif code == op.GLOBAL_GET or code == op.GLOBAL_SET:
-            _, pos = read_u32(data, pos, end)
-            if code == op.GLOBAL_GET:
-                stack.append(None)
+            index, pos = read_u32(data, pos, end)
+            value_type = self.guest.globals[index].value_type
+            place = BITS if value_type == F32 else CLEAN if value_type == F64 else NO_FLOAT
+            if code == op.GLOBAL_SET:
+                self.flow(stack.pop(), place)
             else:
-                self.show(stack.pop())
+                stack.append(None if place == NO_FLOAT else Value(value_type, place, pos))
         elif code == op.DROP:
             stack.pop()
         elif code == op.SELECT:
-            self.select()
+            self.select(-1, pos)
         elif code == op.MEMORY_SIZE:
             pos += 1
             stack.append(None)
         elif code == op.PREFIX:
             _, pos = read_u32(data, pos, end)
-            stack[-1] = None
+            value = stack.pop()
+            if value is not None:
+                self.compute(value)
+            stack.append(None)
         return pos
 
 
-def _constant(raw: bytes, value_type: int, after: int) -> Entry:
-    """A constant that is no NaN may sit in a dirty local; a NaN is what the guest wrote and stays so."""
+def _constant(raw: bytes, value_type: int) -> int:
+    """The origin of a constant: a NaN is what the guest wrote, and stays so."""
     number = int.from_bytes(raw, "little")
-    infinity = 0x7F800000 if value_type == F32 else 0x7FF0000000000000
+    infinity, quiet = (0x7F800000, 1 << 22) if value_type == F32 else (0x7FF0000000000000, 1 << 51)
     sign = 0x80000000 if value_type == F32 else 1 << 63
-    if number & (sign - 1) > infinity:
-        return None
-    return Token(after, value_type, _PLAIN)
+    if number & (sign - 1) <= infinity:
+        return PLAIN
+    return RAW if value_type == F32 and not number & quiet else CLEAN

@@ -35,6 +35,9 @@ MEMORY_INIT, DATA_DROP, MEMORY_COPY, MEMORY_FILL = 8, 9, 10, 11
 
 # Events of the bulk instructions are numbered past the one-byte opcodes.
 EVENT_MEMORY_INIT, EVENT_DATA_DROP, EVENT_MEMORY_COPY, EVENT_MEMORY_FILL = 0x108, 0x109, 0x10A, 0x10B
+EVENT_ELEM_DROP, EVENT_TABLE_SIZE = 0x10D, 0x110
+# These take nothing from the stack and leave nothing there.
+SILENT_EVENTS: Final = frozenset((EVENT_DATA_DROP, EVENT_ELEM_DROP))
 
 # opcode -> (operands, operand type, result type): pops n operands of one type, pushes one.
 Row = tuple[int, int, int]

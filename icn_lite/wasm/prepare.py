@@ -17,13 +17,15 @@ from icn_lite.wasm import opcodes as op
 from icn_lite.wasm.body import FunctionCode
 from icn_lite.wasm.counter import Names, PlanLookup
 from icn_lite.wasm.decode import decode
+from icn_lite.wasm.edits import Edits
 from icn_lite.wasm.encode import Draft, encode
 from icn_lite.wasm.hostfuncs import HOST_FUNCTIONS, HostFunction, HostTable
 from icn_lite.wasm.leb import write_u32
 from icn_lite.wasm.limits import DEFAULT_LIMITS, Limits
+from icn_lite.wasm.lowered import Lowered, bits_type, lower_types
 from icn_lite.wasm.module import Element, Global, Module, SizeRange
-from icn_lite.wasm.nan import NanPass
-from icn_lite.wasm.opcodes import F32, F64, I32, I64
+from icn_lite.wasm.nan import FloatPass
+from icn_lite.wasm.opcodes import I32, I64
 from icn_lite.wasm.plan import BASE_BYTES, Plan, make_plan
 from icn_lite.wasm.prepared import FUEL_SCHEDULE, METER, Prepared
 from icn_lite.wasm.rewrite import BodyWriter
@@ -48,9 +50,13 @@ def prepare(module: bytes, limits: Limits = DEFAULT_LIMITS, host: HostTable = HO
     rows = resolve_imports(decoded, host)
     code = validate(decoded, limits)
     refuse_unsupported(decoded, code)
-    plan = make_plan(decoded, code, rows)
-    refuse_mixed_up(decoded, code, plan)
-    return _Builder(decoded, code, plan, rows, limits).build()
+    lowered = lower_types(decoded, code)
+    edits: dict[int, Edits] = {}
+    for number, function in enumerate(code):
+        if function.floats:
+            code[number], edits[number] = FloatPass(decoded, function, lowered).run()
+    plan = make_plan(lowered.module, code, rows)
+    return _Builder(decoded, lowered, code, edits, plan, rows, limits).build()
 
 
 def resolve_imports(module: Module, host: HostTable) -> list[HostFunction]:
@@ -96,29 +102,6 @@ def refuse_unsupported(module: Module, code: list[FunctionCode]) -> None:
                     "memory.init of a passive data segment",
                     "compile with -mno-bulk-memory, or link without --shared-memory",
                 )
-            if event.type is not None and (_mixed_up(event.type.results) or _mixed_up(event.type.params)):
-                raise _refused(
-                    module,
-                    function,
-                    event.at,
-                    f"a block of type {event.type}{_MIXED_UP}",
-                    "compile with -mno-multivalue",
-                )
-
-
-def refuse_mixed_up(module: Module, code: list[FunctionCode], plan: Plan) -> None:
-    """Branches to the end of a function whose results the engine would mix up."""
-    for function in code:
-        if _mixed_up(function.type.results) and plan.functions[function.index].flow.leaves_by_branch:
-            message = f"a branch to the end of a function of type {function.type}{_MIXED_UP}"
-            raise _refused(module, function, function.start, message, "compile with -mno-multivalue")
-
-
-_MIXED_UP: Final = ": the engine mixes three or more values up when the last is a float"
-
-
-def _mixed_up(types: tuple[int, ...]) -> bool:
-    return len(types) > 2 and types[-1] in (F32, F64)
 
 
 def _refused(module: Module, function: FunctionCode, at: int, message: str, hint: str) -> ModuleError:
@@ -130,9 +113,18 @@ class _Builder:
     """State of `prepare` while the new module is put together."""
 
     def __init__(
-        self, module: Module, code: list[FunctionCode], plan: Plan, rows: list[HostFunction], limits: Limits
+        self,
+        guest: Module,
+        lowered: Lowered,
+        code: list[FunctionCode],
+        edits: dict[int, Edits],
+        plan: Plan,
+        rows: list[HostFunction],
+        limits: Limits,
     ) -> None:
-        self.module = module
+        self.guest = guest
+        self.module = module = lowered.module
+        self.edits = edits
         self.code = code
         self.plan = plan
         self.rows = rows
@@ -140,13 +132,15 @@ class _Builder:
         self.memory = self.memory_range()
         self.draft = Draft(
             types=list(module.types),
-            imports=[(item.module, item.name, item.type_index) for item in module.imports],
+            imports=[],
             functions=module.func_types[len(module.imports) :],
             table=module.table,
             memory=self.memory,
             globals=list(module.globals),
             bodies=[b""] * len(code),
         )
+        for item, row in zip(module.imports, rows, strict=True):
+            self.draft.imports.append((item.module, item.name, self.draft.type_index(row.type)))
 
     def memory_range(self) -> SizeRange | None:
         """The guest's memory, with a maximum that the limits allow."""
@@ -179,7 +173,7 @@ class _Builder:
             trap=write_u32(trap),
             out_of_fuel=write_u32(shims.out_of_fuel),
             exhausted=write_u32(shims.exhausted),
-            wrappers={index: shims.host(index, row) for index, row in enumerate(self.rows)},
+            wrappers={index: shims.host(index, row, module.type_of(index)) for index, row in enumerate(self.rows)},
             helpers=shims.helpers(events, self.memory),
             block_types={},
         )
@@ -188,9 +182,8 @@ class _Builder:
                 names.block_types[function.type.results] = shims.block_type(function.type.results)
         lookup = PlanLookup(self.plan.functions, self.plan.graph.type_nodes)
         for number, function in enumerate(self.code):
-            edits = NanPass(module, function).run() if function.floats else None
             plan = self.plan.functions[function.index]
-            draft.bodies[number] = BodyWriter(function, plan, names, lookup, edits).write()
+            draft.bodies[number] = BodyWriter(function, plan, names, lookup, self.edits.get(number)).write()
         draft.elements = [
             Element(e.offset, tuple(None if f is None else names.wrappers.get(f, f) for f in e.functions))
             for e in module.elements
@@ -204,7 +197,7 @@ class _Builder:
             meter=METER,
             fuel_global=FUEL_GLOBAL,
             trap_global=TRAP_GLOBAL,
-            imports=tuple(Import(i.module, i.name, module.types[i.type_index]) for i in module.imports),
+            imports=tuple(Import(row.module, row.name, row.type) for row in self.rows),
             exports=public,
             start=start,
             has_memory=self.memory is not None,
@@ -228,7 +221,8 @@ class _Builder:
         """The function that callers from outside enter by."""
         plan = self.plan.functions[index]
         target = names.wrappers.get(index, index)
-        return shims.entry(target, self.module.type_of(index), plan.folded, plan.counts_depth)
+        given = bits_type(self.guest.type_of(index))
+        return shims.entry(target, self.module.type_of(index), given, plan.folded, plan.counts_depth)
 
     def export(self, shims: Shims, names: Names) -> tuple[Export, ...]:
         """Write the guest's exports and describe them."""
@@ -240,14 +234,14 @@ class _Builder:
                 public.append(Export(name, kind))
                 continue
             # a function of its own for every name: the engine knows no more than three names of one function
-            func_type = self.module.type_of(index)
-            entry = self.entry(index, shims, names)
-            bits = shims.bits(entry, func_type)
-            self.draft.exports.append((name, kind, entry))
+            func_type = self.guest.type_of(index)
+            entry, given = self.entry(index, shims, names), bits_type(func_type)
             bits_name = None
-            if bits is not None:
+            if given != func_type:
                 bits_name = BITS_PREFIX + name
-                self.draft.exports.append((bits_name, "func", bits))
+                self.draft.exports.append((bits_name, "func", entry))
+                entry = shims.adapter(entry, given, func_type)
+            self.draft.exports.append((name, kind, entry))
             public.append(Export(name, kind, func_type, bits_name))
         if self.memory is not None:
             self.draft.exports.append((MEMORY_EXPORT, "memory", 0))

@@ -8,7 +8,7 @@ from typing import Final
 from icn_lite.wasm.types import Export, Import
 
 # The version of everything in this room that changes what `prepare` writes; part of the cache key and of receipts.
-METER: Final = "icn-meter/1"
+METER: Final = "icn-meter/2"
 FUEL_SCHEDULE: Final = "icn-fuel-1"
 
 

@@ -22,6 +22,7 @@ class Rare(Control):
         elif code == op.F32_CONST or code == op.F64_CONST:
             pos += 4 if code == op.F32_CONST else 8
             stack.append(F32 if code == op.F32_CONST else F64)
+            self.floats = self.floats or code == op.F32_CONST
         elif code == op.GLOBAL_GET or code == op.GLOBAL_SET:
             index, pos = self.u32(pos)
             if index >= len(self.module.globals):
@@ -29,6 +30,7 @@ class Rare(Control):
             variable = self.module.globals[index]
             if code == op.GLOBAL_GET:
                 stack.append(variable.value_type)
+                self.floats = self.floats or variable.value_type == F32
             elif not variable.mutable:
                 raise self.fail(f"global {index} is constant", at)
             else:

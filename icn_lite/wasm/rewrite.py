@@ -39,20 +39,21 @@ class BodyWriter(CounterWriter):
     def write(self) -> bytes:
         """The whole body: locals, then code."""
         function, plan = self.function, self.plan
-        wrapped = self.cached and plan.flow.leaves_by_branch
+        as_bits = self.edits is not None and self.edits.wraps_result
+        wrapped = as_bits or (self.cached and plan.flow.leaves_by_branch)
         if self.cached:
             self.out.append(b"\x23" + self.names.fuel + b"\x21" + self.fuel_local)
         self.settle(ENTRY)
         self.charge_point(ENTRY)
         if wrapped:
-            self.out.append(b"\x02" + self.names.block_types[function.type.results])
+            self.out.append(b"\x02" + (b"\x7e" if as_bits else self.names.block_types[function.type.results]))
             self.join()
         self.walk(0, len(function.events) - 1)
         self.span(function.events[-1])
         if wrapped:
             self.carry_results()
             self.join()
-            self.out.append(END_BYTE)
+            self.out.append(END_BYTE + b"\xbf" if as_bits else END_BYTE)
         if not self.dead:
             self.store()
         self.out.append(END_BYTE)
@@ -76,7 +77,12 @@ class BodyWriter(CounterWriter):
                 self.carry_results()
             elif code == op.BLOCK or code == op.LOOP or code == op.IF:
                 self.open(event)
-            _WRITERS[code](self, event, i)
+            if self.edits is None:
+                _WRITERS[code](self, event, i)
+            else:
+                self.out.append(self.edits.before.get(i, b""))
+                _WRITERS[code](self, event, i)
+                self.out.append(self.edits.after.get(i, b""))
             self.settle(i)
             if code != op.LOOP:
                 self.charge_point(i)
@@ -85,7 +91,7 @@ class BodyWriter(CounterWriter):
     def open(self, event: Event) -> None:
         """Note a block."""
         kind = event.type or FuncType((), ())
-        self.carry(kind.params, event.op == op.IF)
+        self.take(kind.params, event.op == op.IF)
         if event.op == op.LOOP:
             self.loops.add(self.frames)
         self.frames += 1
@@ -117,7 +123,7 @@ class BodyWriter(CounterWriter):
         """Write a loop with its body several times; returns the event of its `end`."""
         event, flow = self.function.events[i], self.plan.flow
         end, cost = flow.ends[i], flow.charges.get(i, 0)
-        header = self.names.data[event.at + 1 : event.end]  # the block type
+        header = self.header(event, i)
         if i in flow.late and cost:
             self.charge(cost * copies)
         self.join()
@@ -142,6 +148,8 @@ class BodyWriter(CounterWriter):
         if cost:
             self.charge(cost * copies)
         self.out.append(b"\x0c\x00" + END_BYTE + END_BYTE)
+        if self.edits is not None:
+            self.out.append(self.edits.after.get(end, b""))
         self.settle(end)
         self.charge_point(end)
         return end
@@ -162,20 +170,25 @@ class BodyWriter(CounterWriter):
         else:
             self.out.append(self.edits.apply(self.names.data, event.raw, event.at, self.places))
 
-    def copy(self, event: Event) -> None:
-        """The event's own bytes."""
-        self.out.append(self.names.data[event.at : event.end])
+    def copy(self, event: Event, i: int) -> None:
+        """The event's opcode and its block type."""
+        self.out.append(bytes((event.op,)) + self.header(event, i))
+
+    def header(self, event: Event, i: int) -> bytes:
+        """The block type, where there is one."""
+        if self.edits is not None and i in self.edits.headers:
+            return self.edits.headers[i]
+        return self.names.data[event.at + 1 : event.end]
 
     def on_control(self, event: Event, i: int) -> None:
         """`block`, `if`, `else`, `end`: the state is made sure before, and known again after."""
-        del i
         self.join()
-        self.copy(event)
+        self.copy(event, i)
 
     def on_loop(self, event: Event, i: int) -> None:
         """`loop`: one that repeats checks and charges at its head."""
         self.join()
-        self.copy(event)
+        self.copy(event, i)
         if i in self.plan.flow.repeated:
             self.check(i)
         self.charge_point(i)
@@ -195,6 +208,9 @@ class BodyWriter(CounterWriter):
             self.out.append(b"\x0e" + write_u32(len(targets) - 1) + b"".join(targets))
         elif self.inside is not None and self.frames - 1 - event.arg < self.inside.loop:
             self.exit_copy(event, i, self.inside)
+        elif event.op == op.BR and self.frames - 1 - event.arg in self.loops and self.label(event.arg):
+            # the engine forgets the values when it goes back to a loop by `br`, but not by `br_if`
+            self.out.append(b"\x41\x01\x0d" + write_u32(event.arg) + b"\x00")
         else:
             self.out.append(bytes((event.op,)) + write_u32(event.arg))
         self.dead = event.op != op.BR_IF

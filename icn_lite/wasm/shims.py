@@ -15,7 +15,11 @@ from icn_lite.wasm.module import SizeRange
 from icn_lite.wasm.opcodes import F32, F64, I32, I64
 from icn_lite.wasm.types import FuncType, TrapFlag
 
-_BITS: Final = {F32: (I32, b"\xbe", b"\xbc"), F64: (I64, b"\xbf", b"\xbd")}  # integer type, to float, from float
+# From a type to another: nothing, or a reinterpretation.
+_CONVERT: Final = {
+    (I32, I32): b"", (I64, I64): b"", (F32, F32): b"", (F64, F64): b"",
+    (F32, I32): b"\xbc", (F64, I64): b"\xbd", (I32, F32): b"\xbe", (I64, F64): b"\xbf",
+}  # fmt: skip
 _VOID: Final = FuncType((), ())
 _NO_LOCALS: Final = b"\x00"
 _END: Final = b"\x0b"
@@ -62,58 +66,52 @@ class Shims:
         each = b"" if price == 1 else b"\x42" + write_signed(price) + b"\x7e"
         return b"\x23" + self.fuel + b"\x20" + write_u32(index) + b"\xad" + each + b"\x7d\x24" + self.fuel
 
-    def entry(self, target: int, func_type: FuncType, folded: int, counts_depth: bool) -> int:
-        """The way in from outside: budget of depth, entry cost, and the last look at the counter."""
-        body = [_NO_LOCALS]
+    def entry(self, target: int, wanted: FuncType, given: FuncType, folded: int, counts_depth: bool) -> int:
+        """The way in from outside: budget of depth, entry cost, and the last look at the counter.
+
+        `wanted` is the type of the target, `given` that of the way in.
+        """
+        before: list[bytes] = []
         if counts_depth:
-            body.append(b"\x41" + write_signed(self.stack_bytes) + b"\x24" + self.depth)
+            before.append(b"\x41" + write_signed(self.stack_bytes) + b"\x24" + self.depth)
         if folded:
-            body.append(self.take(folded))
-        body.extend(b"\x20" + write_u32(i) for i in range(len(func_type.params)))
-        body.append(b"\x10" + write_u32(target) + self.check() + _END)
-        return self.draft.function(func_type, b"".join(body))
+            before.append(self.take(folded))
+        return self.adapter(target, wanted, given, b"".join(before), self.check())
+
+    def adapter(self, target: int, wanted: FuncType, given: FuncType, before: bytes = b"", after: bytes = b"") -> int:
+        """A function of type `given` that calls one of type `wanted`, which may have the bits of floats as integers
+        or floats for them, and parameters at the end that nobody reads.
+        """
+        body = [before]
+        for i, (have, want) in enumerate(zip(given.params, wanted.params, strict=False)):
+            body.append(b"\x20" + write_u32(i) + _CONVERT[have, want])
+        body.append(b"\x41\x00" * (len(wanted.params) - len(given.params)))
+        body.append(b"\x10" + write_u32(target) + after)
+        local_types: tuple[int, ...] = ()
+        if len(wanted.results) == 1:
+            body.append(_CONVERT[wanted.results[0], given.results[0]])
+        elif wanted.results != given.results:
+            local_types, base = wanted.results, len(given.params)
+            body.extend(b"\x21" + write_u32(base + i) for i in reversed(range(len(local_types))))
+            for i, (have, want) in enumerate(zip(wanted.results, given.results, strict=True)):
+                body.append(b"\x20" + write_u32(base + i) + _CONVERT[have, want])
+        return self.draft.function(given, locals_of(local_types) + b"".join(body) + _END)
 
     def start(self, entry: int | None, fuel: int) -> int:
         """The start function with what its call costs."""
         call = b"" if entry is None else b"\x10" + write_u32(entry)
         return self.draft.function(_VOID, _NO_LOCALS + self.take(fuel) + self.check() + call + _END)
 
-    def bits(self, target: int, func_type: FuncType) -> int | None:
-        """The same way in with integers in place of floats; None when there are none."""
-        if not any(t in _BITS for t in func_type.params + func_type.results):
-            return None
-        params = tuple(_BITS[t][0] if t in _BITS else t for t in func_type.params)
-        results = tuple(_BITS[t][0] if t in _BITS else t for t in func_type.results)
-        body: list[bytes] = []
-        for i, value_type in enumerate(func_type.params):
-            body.append(b"\x20" + write_u32(i))
-            if value_type in _BITS:
-                body.append(_BITS[value_type][1])
-        body.append(b"\x10" + write_u32(target))
-        count, base = len(func_type.results), len(params)
-        if count > 1:
-            body.extend(b"\x21" + write_u32(base + i) for i in reversed(range(count)))
-        for i, value_type in enumerate(func_type.results):
-            if count > 1:
-                body.append(b"\x20" + write_u32(base + i))
-            if value_type in _BITS:
-                body.append(_BITS[value_type][2])
-        local_types = func_type.results if count > 1 else ()
-        return self.draft.function(FuncType(params, results), locals_of(local_types) + b"".join(body) + _END)
-
-    def host(self, index: int, row: HostFunction) -> int:
-        """A host call with its price; a free one is called directly."""
-        if not row.fuel_base and not row.fuel_per_byte:
+    def host(self, index: int, row: HostFunction, given: FuncType) -> int:
+        """A host call with its price, of the type that guests call it by; a free one is called directly."""
+        if not row.fuel_base and not row.fuel_per_byte and row.type == given:
             return index
-        body = [_NO_LOCALS]
+        before = b""
         if row.fuel_base:
-            body.append(self.take(row.fuel_base))
+            before = self.take(row.fuel_base)
         if row.fuel_per_byte and row.byte_param is not None:
-            body.append(self.take_local(row.byte_param, row.fuel_per_byte))
-        body.append(self.check())
-        body.extend(b"\x20" + write_u32(i) for i in range(len(row.params)))
-        body.append(b"\x10" + write_u32(index) + _END)
-        return self.draft.function(row.type, b"".join(body))
+            before += self.take_local(row.byte_param, row.fuel_per_byte)
+        return self.adapter(index, row.type, given, before + self.check())
 
     def helpers(self, events: set[int], memory: SizeRange | None) -> dict[int, bytes]:
         """The functions that stand for growth and bulk instructions, as far as the module has them."""

@@ -14,8 +14,9 @@ from icn_lite.wasm import opcodes as op
 from icn_lite.wasm.body import Frame, FunctionCode
 from icn_lite.wasm.leb import read_signed, read_u32
 from icn_lite.wasm.limits import Limits
+from icn_lite.wasm.lowered import crowded
 from icn_lite.wasm.module import Module
-from icn_lite.wasm.opcodes import I32
+from icn_lite.wasm.opcodes import F32, I32, I64
 from icn_lite.wasm.rare import Rare
 
 # How an opcode is handled; the common ones come first in the loop.
@@ -43,7 +44,7 @@ class BodyValidator(Rare):
         self.frames = [Frame(op.BLOCK, func_type.results, func_type.results, (), 0, 0, False, True, 0)]
         self.height, self.dead, self.live, self.raw = 0, False, True, pos
         self.loops = self.loop_peak = self.blocks = 0
-        self.floats = False
+        self.floats = F32 in local_types or F32 in func_type.results or crowded(func_type.results)
         try:
             peak = self.instructions(pos, local_types)
         except IndexError as error:
@@ -98,7 +99,7 @@ class BodyValidator(Rare):
                 else:
                     self.pop(wanted, at)
                     stack.append(result)
-                if code > 0x8A:
+                if code > 0x8A and (wanted < I64 or result < I64):
                     floats = True
                 continue
             if code == 0x41:  # i32.const
@@ -173,7 +174,7 @@ class BodyValidator(Rare):
             if pos > self.end:
                 raise self.malformed("unexpected end of the body", self.end)
             raise self.malformed("instructions after the body's end", pos)
-        self.floats = floats
+        self.floats = self.floats or floats
         return peak
 
     def alignment(self, pos: int, largest: int, at: int) -> None:

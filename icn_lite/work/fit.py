@@ -17,7 +17,7 @@ from icn_lite.model.receipt import ExecutionReceipt
 from icn_lite.work.originator_events import OfferLease, Terms
 
 FUEL_SCHEDULE: Final = "icn-fuel-1"  # what `wasm/prepare.py` counts by; a test compares both
-METER: Final = "icn-meter/1"  # what `wasm/prepare.py` makes; a test compares both
+METER: Final = "icn-meter/2"  # what `wasm/prepare.py` makes; a test compares both
 STAGE: Final = 0  # of a job without a workflow
 
 VALUE_TYPES: Final = ("i32", "i64", "f32", "f64")
