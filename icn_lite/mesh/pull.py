@@ -35,11 +35,12 @@ RETRY_ROUND_TRIPS: Final = 3  # after so many round trips without an answer it i
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A block that is wanted: its CID, how large it may be, and until when (loop time)."""
+    """A block that is wanted: its CID, how large it may be, until when (loop time), and its size where it is known."""
 
     cid: Cid
     max_bytes: int
     until_s: float
+    size: int = 0
 
 
 @dataclass(slots=True)
@@ -69,8 +70,9 @@ class Puller:
     async def pull(self, provider: PeerAddress, wanted: Wanted, partial: Partial) -> None:
         """Bring `partial` to its end; raises `PeerError`, and leaves in it what came. Nothing is verified here."""
         await partial.begin_with(provider)
-        small = wanted.max_bytes <= UDP_BLOCK_BYTES
-        if small or self._without_tcp.get(provider, 0.0) > self._loop.time():
+        too_large = wanted.size > self._limits.udp_fetch_bytes
+        tcp_failed = self._without_tcp.get(provider, 0.0) > self._loop.time()
+        if wanted.max_bytes <= UDP_BLOCK_BYTES or (tcp_failed and not too_large):
             await self._ranges(provider, "udp", wanted, partial)
             return
         try:
@@ -78,28 +80,38 @@ class Puller:
         except PeerRefused:
             raise
         except PeerError:
-            if self._loop.time() >= wanted.until_s or partial.size > self._limits.udp_fetch_bytes:
+            too_large = too_large or partial.size > self._limits.udp_fetch_bytes
+            if self._loop.time() >= wanted.until_s or too_large:
                 raise
-            if not partial.size:
-                self.without_tcp(provider)
             await self._ranges(provider, "udp", wanted, partial)
 
     def without_tcp(self, provider: PeerAddress) -> None:
+        """A provider's TCP port can't be reached: for a while it is asked over UDP at once."""
         if len(self._without_tcp) >= self._limits.peers_tracked:
             self._without_tcp.clear()
         self._without_tcp[provider] = self._loop.time() + self._limits.tcp_retry_ms / 1000
 
+    async def _address(self, provider: PeerAddress, transport: Transport, wanted: Wanted) -> EndpointAddress:
+        """The address, or the connection, under which a provider is asked."""
+        request = self._request(provider, transport, wanted, (0, UDP_BLOCK_EXPONENT))
+        try:
+            await self._requester.resolve(provider, request, wanted.until_s)
+        except PeerError:
+            if transport == "tcp":
+                self.without_tcp(provider)
+            raise
+        return request.remote
+
     async def _ranges(self, provider: PeerAddress, transport: Transport, wanted: Wanted, partial: Partial) -> None:
-        """Ask for range after range from where `partial` ends."""
+        """Ask for range after range from where `partial` ends, on one connection."""
         exponent = BERT_EXPONENT if transport == "tcp" else UDP_BLOCK_EXPONENT
         limit = wanted.max_bytes if transport == "tcp" else min(wanted.max_bytes, self._limits.udp_fetch_bytes)
         await partial.align()
-        remote: EndpointAddress | None = None
+        remote = await self._address(provider, transport, wanted)
         while True:
             begun_s = self._loop.time()
-            place = (partial.size // block_bytes(exponent), exponent)
-            answer = await self._range(provider, transport, wanted, place, remote)
-            remote = answer.remote
+            request = self._request(provider, transport, wanted, (partial.size // block_bytes(exponent), exponent))
+            answer = await self._patiently(provider, request, remote, wanted)
             partial.sources.add(provider)
             self._check(provider, answer, partial.size, limit)
             await partial.add(bytes(answer.payload))
@@ -113,25 +125,16 @@ class Puller:
                 await self._burst(_Burst(provider, remote, wanted, int(size), retry_s), partial)
                 return
 
-    async def _range(
-        self,
-        provider: PeerAddress,
-        transport: Transport,
-        wanted: Wanted,
-        place: tuple[int, int],
-        remote: EndpointAddress | None,
+    async def _patiently(
+        self, provider: PeerAddress, request: Message, remote: EndpointAddress, wanted: Wanted
     ) -> Message:
-        """One range, at the block number and size exponent `place`; a provider that says "later" is asked again."""
+        """One range; a provider that says "later" is asked again."""
         patience = MAX_BUSY
         while True:
-            request = self._request(provider, transport, wanted, place)
-            if remote is not None:
-                request.remote = remote  # the connection, or the address, that the range before came from
-            else:
-                await self._requester.resolve(provider, request, wanted.until_s)
+            asked = request.copy(mid=None, token=b"", remote=remote)
             until_s = min(wanted.until_s, self._loop.time() + self._limits.piece_ms / 1000)
             try:
-                return self._requester.checked(provider, await self._requester.exchange(provider, request, until_s))
+                return self._requester.checked(provider, await self._requester.exchange(provider, asked, until_s))
             except PeerRefused as refused:
                 if refused.retry_after_s is None or patience == 0:
                     raise

@@ -20,7 +20,7 @@ LANES: Final = 2  # requests to one provider: one is on its way while the other 
 SLOW_FACTOR: Final = 3  # a leaf that takes so many times the usual is taken over
 SLOW_MIN_S: Final = 0.5  # never before that: a retransmission is no reason
 SLOW_UNKNOWN_S: Final = 2.0  # while no leaf has arrived yet
-FAILURES: Final = 2  # of a provider without a leaf in between; then it is not asked any more
+FAILURES: Final = 2 * LANES  # of a provider without a leaf in between; a connection that ends is one for each lane
 
 
 @dataclass(eq=False, slots=True)

@@ -183,7 +183,9 @@ class Fetcher:
     async def _leaf(self, provider: PeerAddress, wanted: Wanted, leaf: Leaf) -> None:
         """Bring one leaf to its end."""
         if leaf.partial.size < leaf.size:
-            await self.puller.pull(provider, replace(wanted, cid=leaf.cid, max_bytes=leaf.size), leaf.partial)
+            await self.puller.pull(
+                provider, replace(wanted, cid=leaf.cid, max_bytes=leaf.size, size=leaf.size), leaf.partial
+            )
             await _judge(provider, leaf.cid, leaf.partial)
         if leaf.partial.size != leaf.size:
             raise PeerError(f"leaf {leaf.cid} has {leaf.partial.size} bytes, its node says {leaf.size}")

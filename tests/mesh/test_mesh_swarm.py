@@ -26,7 +26,7 @@ from icn_lite.model.errors import PeerError, PeerRefused
 from icn_lite.model.unixfs import CHUNK_BYTES, MAX_LINKS
 
 
-@dataclass
+@dataclass(repr=False)  # of megabytes: asyncio prints what tasks return
 class Counting(Node):
     """Counts what is asked of it; stops answering where it is told to."""
 
