@@ -20,12 +20,13 @@ from icn_lite.model.document import Sealed
 from icn_lite.model.errors import DocumentError, IcnLiteError, ModuleError
 from icn_lite.model.job import JobSpec, ShardPlan, WasmRuntime
 from icn_lite.model.receipt import Call, ExecutionReceipt, ReceiptStatus, read_receipt
+from icn_lite.node import stock
 from icn_lite.node.receipting import RunRecord, RunSubject, make_receipt
 from icn_lite.node.runner import RunOrder, is_wasi, prepare_order, request_for
-from icn_lite.sandbox.outcome import DEFAULT_OUTPUT_BYTES, DEFAULT_PAGES, RunContext
+from icn_lite.sandbox.outcome import DEFAULT_OUTPUT_BYTES, DEFAULT_PAGES, MAX_FUEL, RunContext
 from icn_lite.sandbox.pool import run_once
 from icn_lite.sandbox.value import parse_value
-from icn_lite.wasm.prepared import FUEL_SCHEDULE, METER
+from icn_lite.wasm.prepared import FUEL_SCHEDULE, METER, Prepared
 
 RERUN_TIMEOUT_MS: Final = 24 * 3600 * 1000  # whoever re-checks may be slower than whoever ran; fuel is the limit
 
@@ -114,34 +115,59 @@ def rerun(receipt: ExecutionReceipt, blocks: Blocks, engine: str = "wasm3") -> C
         return Check("rerun", "skipped", f"no {'module' if module is None else 'input'} at hand")
     try:
         call = _call(receipt, blocks)
-        again = _run_again(receipt, call, module, data, _job(receipt, blocks), engine)
+        order = _order(receipt, call, module, data, _job(receipt, blocks), engine)
+        prepared = prepare_order(order)
+        if engine == stock.ENGINE and stock.hides_memory(prepared, module):
+            return _by_the_meter(
+                receipt, blocks, "the module exports no memory, which only preparing opens to the host"
+            )
+        again = _run_again(receipt, call, order, prepared, _job(receipt, blocks))
     except ModuleError as error:
         # A limit of this device says nothing about the receipt; anything else means that the module never ran.
         return Check("rerun", "skipped" if error.reason == "limit" else "failed", f"module refused: {error.message}")
     except IcnLiteError as error:
         return Check("rerun", "failed", error.message)
+    if engine == stock.ENGINE:
+        seen = [] if stock.exports_memory(prepared) else ["peak pages"]
+        others = _differences(receipt, call, again, without=("status", "trap", "fuel", *seen))
+        state, detail = stock.compare(receipt, again, others, module)
+        return Check("rerun", state, detail) if state != "skipped" else _by_the_meter(receipt, blocks, detail)
     differences = _differences(receipt, call, again)
     if differences:
         return Check("rerun", "failed", "; ".join(differences))
     return Check("rerun", "passed", f"same output, status and fuel ({receipt.fuel_used}) on {engine}")
 
 
-def _run_again(
+def _by_the_meter(receipt: ExecutionReceipt, blocks: Blocks, why: str) -> Check:
+    """What a stock wasmtime can't tell is asked of the prepared module in wasmtime, and said so."""
+    metered = rerun(receipt, blocks, stock.METERED_ENGINE)
+    return Check("rerun", metered.state, f"{why}; with the prepared module: {metered.detail}")
+
+
+def _order(
     receipt: ExecutionReceipt, call: Call, module: bytes, data: bytes, job: JobSpec | None, engine: str
-) -> ExecutionReceipt:
-    """The receipt that this run would have given here."""
+) -> RunOrder:
+    """What the receipt says was run."""
     pages = job.runtime.memory_pages if job is not None and isinstance(job.runtime, WasmRuntime) else DEFAULT_PAGES
-    order = RunOrder(
+    spare = stock.SPARE_FUEL if engine == stock.ENGINE else 0
+    return RunOrder(
         module=module,
         input=data,
         invoke=call.entry,
-        fuel_limit=receipt.fuel_limit,
+        fuel_limit=min(MAX_FUEL, receipt.fuel_limit + spare),
         pages=pages,
         timeout_ms=RERUN_TIMEOUT_MS,
         output_limit=job.storage.max_output_bytes if job is not None else DEFAULT_OUTPUT_BYTES,
         engine=engine,
     )
-    prepared = prepare_order(order)
+
+
+def _run_again(
+    receipt: ExecutionReceipt, call: Call, order: RunOrder, prepared: Prepared, job: JobSpec | None
+) -> ExecutionReceipt:
+    """The receipt that this run would have given here."""
+    if order.engine == stock.ENGINE:
+        prepared = stock.untouched(prepared, order.module, order.pages)
     arguments = job.code.args if job is not None and is_wasi(prepared, call.entry) else ()
     context = RunContext(
         job_id=str(receipt.job),
@@ -152,12 +178,12 @@ def _run_again(
         arguments=arguments,
     )
     values = tuple(parse_value(text) for text in call.args)
-    outcome = run_once(request_for(order, prepared, values, context), engine=engine)
+    outcome = run_once(request_for(order, prepared, values, context), engine=order.engine)
     subject = RunSubject(
         job=receipt.job,
         module=receipt.module,
         input=receipt.input,
-        fuel_limit=receipt.fuel_limit,
+        fuel_limit=order.fuel_limit,
         entry=call.entry,
         args=call.args,
     )
@@ -178,7 +204,9 @@ class _Nobody:
         raise NotImplementedError("a re-run is compared, not signed")
 
 
-def _differences(receipt: ExecutionReceipt, call: Call, again: ExecutionReceipt) -> list[str]:
+def _differences(
+    receipt: ExecutionReceipt, call: Call, again: ExecutionReceipt, without: tuple[str, ...] = ()
+) -> list[str]:
     if again.status is ReceiptStatus.FAILED:
         return [f"it failed here: {again.failure.value if again.failure else 'unknown'}"]
     compared = (
@@ -191,7 +219,11 @@ def _differences(receipt: ExecutionReceipt, call: Call, again: ExecutionReceipt)
         ("peak pages", receipt.peak_pages, again.peak_pages),
         ("host calls", receipt.host_calls, again.host_calls),
     )
-    return [f"{name} {_shown(said)} is {_shown(found)} here" for name, said, found in compared if said != found]
+    return [
+        f"{name} {_shown(said)} is {_shown(found)} here"
+        for name, said, found in compared
+        if said != found and name not in without
+    ]
 
 
 def _shown(value: object) -> str:

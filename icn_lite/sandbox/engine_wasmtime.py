@@ -46,8 +46,12 @@ class WasmtimeEngine(Engine):
         config.memory_guard_size = 0
         config.memory_reservation_for_growth = 0
         config.max_wasm_stack = STACK_BYTES
+        self.configure(config)
         self._store = wasmtime.Store(wasmtime.Engine(config))
         self._memory: wasmtime.Memory | None = None
+
+    def configure(self, config: wasmtime.Config) -> None:
+        """For an engine that is another wasmtime."""
 
     def load(self, code: bytes, links: list[HostLink]) -> None:
         try:
@@ -60,7 +64,7 @@ class WasmtimeEngine(Engine):
                 linker.define(self._store, link.module, link.name, function)
             self._exports = linker.instantiate(self._store, module).exports(self._store)
         except wasmtime.Trap as trap:
-            raise _named_trap(trap) from None
+            raise named_trap(trap) from None
         except wasmtime.WasmtimeError as error:
             raise EngineError(f"wasmtime: {str(error)[:200]}") from None
         memory = next((item for item in self._exports.values() if isinstance(item, wasmtime.Memory)), None)
@@ -85,13 +89,16 @@ class WasmtimeEngine(Engine):
         try:
             answer = function(self._store, *[to_python(kind, bits) for kind, bits in args])
         except wasmtime.Trap as trap:
-            raise _named_trap(trap) from None
+            raise self._trapped(trap) from None
         except wasmtime.WasmtimeError as error:
             raise EngineError(f"wasmtime: {str(error)[:200]}") from None
         if not results:
             return []
         values = answer if isinstance(answer, list) else [answer]
         return [to_bits(kind, value) for kind, value in zip(results, values, strict=True)]
+
+    def _trapped(self, trap: wasmtime.Trap) -> Exception:
+        return named_trap(trap)
 
     def memory(self) -> memoryview:
         if self._memory is None:
@@ -101,7 +108,8 @@ class WasmtimeEngine(Engine):
         return memoryview((ctypes.c_ubyte * size).from_address(address or 0)).cast("B") if size else memoryview(b"")
 
 
-def _named_trap(trap: wasmtime.Trap) -> Exception:
+def named_trap(trap: wasmtime.Trap) -> Exception:
+    """wasmtime's code as a trap of ours, or as a failure of the engine."""
     code = trap.trap_code
     name = TRAPS.get(code.name) if code is not None else None
     return Trap(name) if name else EngineError(f"wasmtime: {trap.message[:200]}")

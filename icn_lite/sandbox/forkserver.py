@@ -55,6 +55,7 @@ class EngineSpec:
 ENGINES: dict[str, EngineSpec] = {
     "wasm3": EngineSpec("icn_lite.sandbox.engine_wasm3", "Wasm3Engine", "wasm3"),
     "wasmtime": EngineSpec("icn_lite.sandbox.engine_wasmtime", "WasmtimeEngine", "wasmtime"),
+    "wasmtime-stock": EngineSpec("icn_lite.sandbox.engine_stock", "StockEngine", "wasmtime"),
 }
 
 
@@ -251,7 +252,7 @@ def _engine_arguments(engine: str) -> list[str]:
         raise NotSupported(f"expected an engine of {', '.join(sorted(ENGINES))}, found {engine!r}")
     found = importlib.util.find_spec(spec.package)
     if found is None or found.origin is None:
-        raise NotSupported(f"the engine {engine} is not installed", hint=f"pip install 'icn-lite[{engine}]'")
+        raise NotSupported(f"the engine {engine} is not installed", hint=f"pip install 'icn-lite[{spec.package}]'")
     origin = Path(found.origin)
     folder = origin.parents[1] if origin.name.startswith("__init__") else origin.parent
     root = Path(icn_lite.__file__).resolve().parents[1]
