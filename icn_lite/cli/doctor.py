@@ -25,6 +25,16 @@ OPTIONAL: Final = frozenset({"wasmtime"})
 FREE_MB_WANTED: Final = 256  # what the store may use by default
 
 
+_LAYER_HINT: Final = "the other layers hold without it; another kernel or system may allow it"
+_LAYER_HINTS: Final = {
+    "system calls": "the other layers hold without it; take jobs from people you know (trust_scopes) until the kernel "
+    "has seccomp filters",
+    "not root": "run the node as a user of its own",
+    "processes": "run the node as a user of its own",
+    "environment": "start the node without these variables",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One line of the report."""
@@ -117,13 +127,25 @@ def _look_at_profile(app: App) -> list[Finding]:
 
 
 def _look_at_sandbox(app: App) -> list[Finding]:
+    """One line a layer of the jail, tried in a child just now; what is missing is a warning with the next step."""
     from icn_lite.sandbox.layers import layers
 
     found = layers()
-    lines = [Finding("sandbox", "ok" if x.active else "warning", f"{x.name}: {x.why}") for x in found]
     if not found or not found[0].active:
-        return [Finding("sandbox", "wrong", "guests can't run here", "see the lines below"), *lines]
-    return lines
+        why = found[0].why if found else "no layer was found"
+        return [Finding("sandbox", "wrong", f"guests can't run here: {why}", "a guest needs a process of its own")]
+    holding = sum(layer.active for layer in found)
+    missing = ", ".join(layer.name for layer in found if not layer.active)
+    text = f"{holding} of {len(found)} layers hold" + (f"; missing: {missing}" if missing else "")
+    return [
+        Finding("sandbox", "warning" if missing else "ok", text),
+        *(
+            Finding("sandbox", "ok", f"{x.name}: {x.why}")
+            if x.active
+            else Finding("sandbox", "warning", f"{x.name}: {x.why}", _LAYER_HINTS.get(x.name, _LAYER_HINT))
+            for x in found
+        ),
+    ]
 
 
 def _look_at_engines(app: App) -> list[Finding]:
