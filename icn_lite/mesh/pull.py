@@ -30,6 +30,7 @@ MAX_BUSY_S: Final = 5
 UDP_WINDOW: Final = 10  # requests at a time: the MAX_PAYLOADS of RFC 9177 §7.2
 RETRY_MIN_S: Final = 0.1  # below, a busy peer is asked twice for what it is about to send
 RETRY_MAX_S: Final = 2.0  # RFC 7252's first retransmission
+_BLOCK_PATH: Final = tuple(table.BLOCK.strip("/").split("/")[:-1])
 RETRY_ROUND_TRIPS: Final = 3  # after so many round trips without an answer it is lost
 
 
@@ -91,11 +92,11 @@ class Puller:
             self._without_tcp.clear()
         self._without_tcp[provider] = self._loop.time() + self._limits.tcp_retry_ms / 1000
 
-    async def _address(self, provider: PeerAddress, transport: Transport, wanted: Wanted) -> EndpointAddress:
+    async def _address(self, provider: PeerAddress, transport: Transport, until_s: float) -> EndpointAddress:
         """The address, or the connection, under which a provider is asked."""
-        request = self._request(provider, transport, wanted, (0, UDP_BLOCK_EXPONENT))
+        request = self._requester.message(provider, transport, Call("GET", table.BLOCK))
         try:
-            await self._requester.resolve(provider, request, wanted.until_s)
+            await self._requester.resolve(provider, request, until_s)
         except PeerError:
             if transport == "tcp":
                 self.without_tcp(provider)
@@ -107,11 +108,10 @@ class Puller:
         exponent = BERT_EXPONENT if transport == "tcp" else UDP_BLOCK_EXPONENT
         limit = wanted.max_bytes if transport == "tcp" else min(wanted.max_bytes, self._limits.udp_fetch_bytes)
         await partial.align()
-        remote = await self._address(provider, transport, wanted)
+        remote = await self._address(provider, transport, wanted.until_s)
         while True:
             begun_s = self._loop.time()
-            request = self._request(provider, transport, wanted, (partial.size // block_bytes(exponent), exponent))
-            answer = await self._patiently(provider, request, remote, wanted)
+            answer = await self._patiently(provider, remote, wanted, (partial.size // block_bytes(exponent), exponent))
             partial.sources.add(provider)
             self._check(provider, answer, partial.size, limit)
             await partial.add(bytes(answer.payload))
@@ -126,27 +126,20 @@ class Puller:
                 return
 
     async def _patiently(
-        self, provider: PeerAddress, request: Message, remote: EndpointAddress, wanted: Wanted
+        self, provider: PeerAddress, remote: EndpointAddress, wanted: Wanted, place: tuple[int, int]
     ) -> Message:
-        """One range; a provider that says "later" is asked again."""
+        """One range, at the block number and size exponent `place`; a provider that says "later" is asked again."""
         patience = MAX_BUSY
         while True:
-            asked = request.copy(mid=None, token=b"", remote=remote)
+            request = _request(wanted.cid, remote, place)
             until_s = min(wanted.until_s, self._loop.time() + self._limits.piece_ms / 1000)
             try:
-                return self._requester.checked(provider, await self._requester.exchange(provider, asked, until_s))
+                return self._requester.checked(provider, await self._requester.exchange(provider, request, until_s))
             except PeerRefused as refused:
                 if refused.retry_after_s is None or patience == 0:
                     raise
                 patience -= 1
                 await asyncio.sleep(min(refused.retry_after_s, MAX_BUSY_S))
-
-    def _request(self, provider: PeerAddress, transport: Transport, wanted: Wanted, place: tuple[int, int]) -> Message:
-        request = self._requester.message(
-            provider, transport, Call("GET", table.BLOCK.replace("{cid}", str(wanted.cid)))
-        )
-        request.opt.block2 = (place[0], False, place[1])
-        return request
 
     async def _burst(self, burst: _Burst, partial: Partial) -> None:
         """The rest of a block over UDP, several requests at a time; `partial` grows in order."""
@@ -184,9 +177,8 @@ class Puller:
 
     async def _one(self, burst: _Burst, number: int) -> bytes | None:
         """One block, asked for once; None where no answer came, or "later"."""
-        request = self._request(burst.provider, "udp", burst.wanted, (number, UDP_BLOCK_EXPONENT))
+        request = _request(burst.wanted.cid, burst.remote, (number, UDP_BLOCK_EXPONENT))
         request.transport_tuning = Unreliable
-        request.remote = burst.remote
         begun_s = self._loop.time()
         until_s = min(burst.wanted.until_s, begun_s + burst.retry_s)
         try:
@@ -215,3 +207,12 @@ class Puller:
                 raise PeerError(f"{provider} answered with another block than the one asked for")
         elif answer.payload or answer.opt.block2.block_number:
             self._requester.check_piece(provider, answer, have, limit)
+
+
+def _request(cid: Cid, remote: EndpointAddress, place: tuple[int, int]) -> Message:
+    """The request for one range. Its options are set one by one: reading a URI into them takes three times as long."""
+    request = Message(code=Code.GET)
+    request.opt.uri_path = (*_BLOCK_PATH, str(cid))
+    request.opt.block2 = (place[0], False, place[1])
+    request.remote = remote
+    return request
