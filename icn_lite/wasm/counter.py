@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from icn_lite.wasm.body import FunctionCode
+from icn_lite.wasm.counted import Rounds, split_step
 from icn_lite.wasm.edits import Edits
 from icn_lite.wasm.leb import write_signed, write_u32
 from icn_lite.wasm.opcodes import I32, I64
@@ -65,6 +66,22 @@ def below(pending: int) -> bytes:
 def subtract(amount: int) -> bytes:
     """`i64.const amount; i64.sub`."""
     return b"\x42" + write_signed(amount) + b"\x7d"
+
+
+def _difference(first: bytes | None, second: bytes | None, constant: int) -> bytes:
+    """`first - second + constant` as i32, where what is None is zero and at least one is not."""
+    constant = _signed(constant)
+    if first is None:
+        assert second is not None
+        return b"\x41" + write_signed(constant) + second + b"\x6b"
+    code = first if second is None else first + second + b"\x6b"
+    return code + b"\x41" + write_signed(constant) + b"\x6a" if constant else code
+
+
+def _signed(value: int) -> int:
+    """A number modulo 2^32 as the signed constant that the format wants."""
+    value &= 0xFFFFFFFF
+    return value - (1 << 32) if value >> 31 else value
 
 
 class CounterWriter:
@@ -168,6 +185,49 @@ class CounterWriter:
             )  # fmt: skip
         else:
             self.out.append(b"\x23" + names.fuel + below(pending) + b"\x10" + names.out_of_fuel + END_BYTE)
+
+    def charge_rounds(self, i: int, rounds: Rounds) -> None:
+        """Take the fuel of all rounds of a counted loop but the first."""
+        names = self.names
+        self.refresh()
+        counter = self.fuel_local if self.cached else names.fuel
+        amount = self.further_rounds(rounds)
+        cost = self.plan.flow.charges[i]
+        if cost > 1:
+            amount += b"\x42" + write_signed(cost) + b"\x7e"
+        self.out.append((b"\x20" if self.cached else b"\x23") + counter + amount + b"\x7d")
+        self.out.append((b"\x21" if self.cached else b"\x24") + counter)
+        self.synced = False
+        self.check(i)
+
+    def further_rounds(self, rounds: Rounds) -> bytes:
+        """Code that gives the rounds of a loop behind its first, as i64, by what its locals hold before it.
+
+        With the local i, its step and the limit n this is (n - i - step) / step, and (i - n + step) / -step where
+        the step is negative (`counted`). A loop that never ends in this way is out of fuel at once.
+        """
+        step = rounds.step
+        shift, inverse = split_step(abs(step))
+        local = None if rounds.start is not None else b"\x20" + write_u32(rounds.local)
+        limit = None if rounds.limit_local is None else b"\x20" + write_u32(rounds.limit_local)
+        first, second = (limit, local) if step > 0 else (local, limit)
+        known = rounds.limit - step - (rounds.offset if rounds.start is None else rounds.start)
+        distance = _difference(first, second, known if step > 0 else -known)
+        names, code = self.names, b""
+        if shift:
+            mask = (1 << shift) - 1
+            temporary = self.temporary(0, I32)
+            code = (
+                distance + b"\x22" + temporary + b"\x41" + write_signed(mask) + b"\x71\x04\x40\x42\x7f\x24" + names.fuel
+                + b"\x10" + names.out_of_fuel + END_BYTE
+            )  # fmt: skip
+            distance = b"\x20" + temporary + b"\x41" + write_signed(shift) + b"\x76"
+        if inverse != 1:
+            distance += b"\x41" + write_signed(_signed(inverse)) + b"\x6c"
+            if shift:
+                distance += b"\x41" + write_signed((1 << (32 - shift)) - 1) + b"\x71"
+        self.out.append(code)
+        return distance + b"\xad"
 
     def store(self) -> None:
         """Bring the global up to date; when the local is not fresh, the global is."""

@@ -22,6 +22,12 @@ the head to the back edge is charged at once, and the branch gives back what it 
 all copies is even charged at the point before the loop (`ahead`), unless a call stands between. What is charged
 ahead like this may never be spent, so whoever looks at the counter in the meantime allows for it (`pending`), and a
 run that has enough is never stopped.
+
+Loops whose rounds are known when they begin (`counted`) are left as they are, and charge nothing inside: all rounds
+of what always runs in them stand before the loop. Where the number is a constant, it is one more constant of the
+point around, so nests of such loops cost nothing at all. Otherwise the first round is charged at the point around
+and the writer takes the others by the values of the locals (`counted`), and looks at the counter. All of it is
+certain to be spent by a run that completes, so checks anywhere stay exact.
 """
 
 from __future__ import annotations
@@ -31,6 +37,7 @@ from typing import Final
 
 from icn_lite.wasm import opcodes as op
 from icn_lite.wasm.body import FunctionCode
+from icn_lite.wasm.counted import Rounds
 from icn_lite.wasm.loops import Growth, find_loops
 
 ENTRY: Final = -1
@@ -46,6 +53,14 @@ OWN_COST: Final[dict[int, int]] = {
 LOOKING: Final = frozenset(
     (op.CALL, op.CALL_INDIRECT, op.MEMORY_GROW, op.EVENT_MEMORY_INIT, op.EVENT_MEMORY_COPY, op.EVENT_MEMORY_FILL)
 )
+# A loop of constant rounds looks at the counter before it runs if it costs more than this, in fuel.
+UNCHECKED_LOOP_FUEL: Final = 1024
+# Sums stay far below 64 bits: fuel of all rounds of a loop, fuel of one round where their number is not known,
+# callees of a loop and calls of one callee (each callee costs at most `plan.FOLDED_FUEL`).
+LOOP_FUEL: Final = 1 << 40
+ROUND_FUEL: Final = 1 << 20
+LOOP_CALLEES: Final = 16
+LOOP_CALLS: Final = 1 << 16
 
 
 @dataclass(slots=True)
@@ -53,8 +68,11 @@ class Flow:
     """Result: fuel by point, calls by point, and the shape that the writer needs."""
 
     charges: dict[int, int] = field(default_factory=dict)
-    calls: list[tuple[int, int]] = field(default_factory=list)  # (point, function index)
-    repeated: set[int] = field(default_factory=set)  # `loop` events that some branch returns to
+    calls: list[tuple[int, int, int]] = field(default_factory=list)  # (point, function index, how often)
+    repeated: set[int] = field(default_factory=set)  # `loop` events that look at the counter in every round
+    counted: dict[int, Rounds] = field(default_factory=dict)  # loops whose further rounds are charged before them
+    checked: set[int] = field(default_factory=set)  # loops of constant rounds that look at the counter before
+    inner: set[int] = field(default_factory=set)  # points that are charged again and again, in loops
     copies: dict[int, int] = field(default_factory=dict)  # `loop` event -> how often its body is written
     ends: dict[int, int] = field(default_factory=dict)  # `loop` event -> its `end`
     refunds: dict[int, int] = field(default_factory=dict)  # exits of unrolled loops -> fuel that they skip
@@ -76,11 +94,12 @@ class _Frame:
 class _Analysis:
     """State of `analyse`."""
 
-    def __init__(self, function: FunctionCode, ending_calls: frozenset[int], growth: Growth) -> None:
+    def __init__(self, data: bytes, function: FunctionCode, ending_calls: frozenset[int], growth: Growth) -> None:
         self.events = function.events
         self.ending = ending_calls
         self.flow = Flow()
-        loops = find_loops(function, growth)
+        loops = find_loops(data, function, ending_calls, growth)
+        self.rounds_of = {at: loop.rounds for at, loop in loops.items() if loop.rounds is not None}
         self.flow.repeated = {at for at, loop in loops.items() if loop.repeated}
         self.flow.copies = {at: loop.copies for at, loop in loops.items() if loop.copies > 1}
         self.flow.ends = {at: loop.end for at, loop in loops.items()}
@@ -90,6 +109,9 @@ class _Analysis:
         self.left_to = _NO_FRAME  # outermost frame that its exits go to
         self.rounds: list[tuple[int, int, int]] = []  # (point before an unrolled loop, loop, cost of a round)
         self.exits: list[tuple[int, dict[int, int]]] = []  # exit -> cost so far of every point it stands under
+        self.calls: dict[int, dict[int, int]] = {}  # point -> function index -> how often
+        self.large: dict[int, list[int]] = {}  # point -> loops of constant rounds to check before
+        self.looping = 0  # loops around
 
     def run(self) -> Flow:
         """Walk the events."""
@@ -107,13 +129,15 @@ class _Analysis:
                 self.frames.append(_Frame(code, i, point, _NO_FRAME, 0))
                 if code != op.BLOCK:
                     self.point = i
+                self.looping += code == op.LOOP
                 if code == op.LOOP and i in flow.copies:
                     self.unrolled, self.left_to = len(self.frames) - 1, _NO_FRAME
             elif code == op.ELSE:
                 self.point = self.frames[-1].other = i
             elif code == op.CALL or code == op.CALL_INDIRECT:
                 if code == op.CALL:
-                    flow.calls.append((point, event.arg))
+                    called = self.calls.setdefault(point, {})
+                    called[event.arg] = called.get(event.arg, 0) + 1
                 if i in self.ending:
                     self.frames[-1].lowest = -1
                     self.point = i
@@ -124,7 +148,11 @@ class _Analysis:
                     self.branch(i, depth, True)
             elif code == op.RETURN or code == op.UNREACHABLE:
                 self.leave(i, code)
+            if self.point == i and self.looping > (i in self.rounds_of):
+                flow.inner.add(i)
         self.spread()
+        flow.calls = [(p, callee, n) for p, called in self.calls.items() for callee, n in called.items()]
+        flow.checked = {loop for loops in self.large.values() for loop in loops}
         return flow
 
     def spread(self) -> None:
@@ -180,6 +208,7 @@ class _Analysis:
         """Leave a block."""
         frames, charges = self.frames, self.flow.charges
         frame = frames.pop()
+        self.looping -= frame.op == op.LOOP
         if frame.other:
             both = min(charges.get(frame.at, 0), charges.get(frame.other, 0))
             if both:
@@ -194,13 +223,38 @@ class _Analysis:
                     self.flow.refunds[at] = skipped
             self.rounds.append((frame.point, frame.at, charges.get(frame.at, 0) * self.flow.copies[frame.at]))
             self.unrolled, self.exits = _NO_FRAME, []
+        if frame.at in self.rounds_of:
+            self.count(frame.at, frame.point, self.rounds_of[frame.at])
         frames[-1].lowest = min(frames[-1].lowest, frame.lowest)
         self.point = i if frame.lowest < len(frames) else frame.point
 
+    def count(self, loop: int, point: int, rounds: Rounds) -> None:
+        """Charge a loop whose rounds are known at the point before it, if the sums allow."""
+        flow, charges = self.flow, self.flow.charges
+        cost, called = charges.get(loop, 0), self.calls.get(loop, {})
+        times = 1 if rounds.count is None else rounds.count
+        most = ROUND_FUEL if rounds.count is None else LOOP_FUEL
+        if cost * times > most or len(called) > LOOP_CALLEES or sum(called.values()) * times > LOOP_CALLS:
+            return
+        flow.repeated.discard(loop)
+        charges[point] = charges.get(point, 0) + cost * times
+        if called:
+            outer = self.calls.setdefault(point, {})
+            for callee, calls in called.items():
+                outer[callee] = outer.get(callee, 0) + calls * times
+        self.large.pop(loop, None)  # this loop's own check covers them
+        if rounds.count is None:
+            flow.counted[loop] = rounds
+            return
+        charges.pop(loop, None)
+        self.calls.pop(loop, None)
+        if called or cost * times > UNCHECKED_LOOP_FUEL:
+            self.large.setdefault(point, []).append(loop)
 
-def analyse(function: FunctionCode, ending_calls: frozenset[int], growth: Growth) -> Flow:
+
+def analyse(data: bytes, function: FunctionCode, ending_calls: frozenset[int], growth: Growth) -> Flow:
     """Distribute the fuel of a body; `ending_calls` are the call events that may end the run.
 
     `growth` is what unrolling may add to the module; it is used up.
     """
-    return _Analysis(function, ending_calls, growth).run()
+    return _Analysis(data, function, ending_calls, growth).run()

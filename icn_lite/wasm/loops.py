@@ -2,16 +2,19 @@
 
 A loop can be unrolled when nothing in it looks at the counter of fuel (no call, no growth, no bulk work), when no
 other loop stands in it, and when no branch out of it needs more than a refund on its way: values that a conditional
-branch would take along, or a `br_table` that may leave.
+branch would take along, or a `br_table` that may leave. A loop whose rounds are known when it begins (`counted`) is
+not: it is charged once, and left as it is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from icn_lite.wasm import opcodes as op
 from icn_lite.wasm.body import Event, FunctionCode
+from icn_lite.wasm.counted import Rounds, Writes
 
 # Bytes of a loop's body, and how often it is written. Short ones gain most; long copies lose again what they save,
 # because the host predicts their jumps worse.
@@ -22,7 +25,7 @@ UNROLLED_NESTING: Final = 32
 _PLAIN: Final = frozenset(
     (op.BLOCK, op.IF, op.ELSE, op.END, op.LOOP, op.BR, op.BR_IF, op.BR_TABLE, op.RETURN, op.UNREACHABLE, op.SELECT_T)
 )
-
+_NO_FRAME: Final = 1 << 30
 
 # What copies may add to a module: so much, and as much again as its code has.
 GROWTH_BYTES: Final = 65536
@@ -46,6 +49,8 @@ class Loop:
     copies: int = 1
     plain: bool = True
     exits: int = 0
+    backs: int = 0  # ways back to its head
+    rounds: Rounds | None = None  # how often it runs, if that is known when it begins
 
 
 @dataclass(slots=True)
@@ -53,15 +58,18 @@ class _Frame:
     op: int
     at: int
     carries: bool  # whether a branch to it takes values along
+    lowest: int = _NO_FRAME  # outermost frame that a way out of it leads to
 
 
-def find_loops(function: FunctionCode, growth: Growth) -> dict[int, Loop]:
+def find_loops(data: bytes, function: FunctionCode, ending_calls: frozenset[int], growth: Growth) -> dict[int, Loop]:
     """All loops by their event."""
     loops: dict[int, Loop] = {}
     frames = [_Frame(op.BLOCK, -1, bool(function.type.results))]
     inside: list[tuple[int, int]] = []  # loops around: (event, frame)
+    counting = _Counting(data, function.events)
     for i, event in enumerate(function.events):
         code = event.op
+        counting.owners.append(frames[-1].at)
         if code == op.BLOCK or code == op.IF or code == op.LOOP:
             frames.append(_Frame(code, i, _carries(event)))
             if inside and (code == op.LOOP or len(frames) - inside[-1][1] > UNROLLED_NESTING):
@@ -72,25 +80,56 @@ def find_loops(function: FunctionCode, growth: Growth) -> dict[int, Loop]:
                 inside.append((i, len(frames) - 1))
         elif code == op.END:
             frame = frames.pop()
+            if frames:
+                frames[-1].lowest = min(frames[-1].lowest, frame.lowest)
             if frame.op == op.LOOP:
                 inside.pop()
-                _decide(loops[frame.at], event.at - function.events[frame.at].end, growth)
-                loops[frame.at].end = i
+                loop = loops[frame.at]
+                loop.end = i
+                if loop.backs == 1 and frame.lowest >= len(frames):
+                    loop.rounds = counting.rounds(frame.at, i)
+                if loop.rounds is None:
+                    _decide(loop, event.at - function.events[frame.at].end, growth)
                 if inside:
                     loops[inside[-1][0]].plain = False
         elif code == op.BR or code == op.BR_IF or code == op.BR_TABLE:
             for depth in event.targets or (event.arg,):
-                target = frames[len(frames) - 1 - depth]
+                index = len(frames) - 1 - depth
+                target = frames[index]
+                frames[-1].lowest = min(frames[-1].lowest, index)
                 if target.op == op.LOOP:
                     loops[target.at].repeated = True
-                if inside and len(frames) - 1 - depth < inside[-1][1]:
+                    loops[target.at].backs += 1
+                if inside and index < inside[-1][1]:
                     loop = loops[inside[-1][0]]
                     loop.exits += 1
                     if code == op.BR_TABLE or (code == op.BR_IF and target.carries):
                         loop.plain = False
-        elif code not in _PLAIN and inside:
-            loops[inside[-1][0]].plain = False
+        else:
+            if code == op.RETURN or i in ending_calls:
+                frames[-1].lowest = -1
+            if code not in _PLAIN and inside:
+                loops[inside[-1][0]].plain = False
     return loops
+
+
+class _Counting:
+    """Looks at the locals of a body when the first loop asks for it."""
+
+    def __init__(self, data: bytes, events: Sequence[Event]) -> None:
+        self.data = data
+        self.events = events
+        self.owners: list[int] = []  # by event: the block around it
+        self.writes: Writes | None = None
+
+    def rounds(self, head: int, end: int) -> Rounds | None:
+        """How often a loop runs whose only way out is its end, and that has one way back."""
+        tail = self.events[end - 1]
+        if tail.op != op.BR_IF or tail.arg != 0 or (kind := self.events[head].type) is None or kind.params:
+            return None
+        if self.writes is None:
+            self.writes = Writes(self.data, self.events, self.owners)
+        return self.writes.rounds(head, end - 1)
 
 
 def _carries(event: Event) -> bool:

@@ -25,12 +25,14 @@ from icn_lite.wasm.module import Module
 # What may run between two looks at the counter, in fuel; a millisecond or so on a small board.
 UNCHECKED_FUEL: Final = 4096
 # A larger entry cost is charged by the function itself, so that sums of sums stay small numbers.
-FOLDED_FUEL: Final = 1 << 32
+FOLDED_FUEL: Final = 1 << 20
 # Native stack of one call in the engine: 144 bytes on x86-64, 128 on arm64, 96 on armv7, and 49 for each enclosing
 # loop; its own stack takes 8 bytes a value. Both are added up, rounded up, and stand for both.
 CALL_BYTES: Final = 160
 LOOP_BYTES: Final = 64
 VALUE_BYTES: Final = 8
+# Constants that charging a loop of counted rounds needs besides the charge.
+COUNTED_CONSTANTS: Final = 4
 # The engine keeps up to 120 slots of constants in a frame.
 CONSTANT_BYTES: Final = 480
 # Shims, host wrappers and the entry from outside.
@@ -124,11 +126,11 @@ class _Planner:
         """The flow of a function, and what its callers take over."""
         plan = self.plans[function.index]
         ending = frozenset(i for i, event in enumerate(function.events) if self.ends_run(event))
-        plan.flow = analyse(function, ending, self.growth)
+        plan.flow = analyse(self.module.data, function, ending, self.growth)
         charges = plan.flow.charges
-        for point, callee in plan.flow.calls:
+        for point, callee, times in plan.flow.calls:
             if callee not in group:
-                charges[point] = charges.get(point, 0) + self.plans[callee].folded
+                charges[point] = charges.get(point, 0) + self.plans[callee].folded * times
         if function.index not in self.graph.in_table and charges[ENTRY] <= FOLDED_FUEL:
             plan.folded = charges.pop(ENTRY)
 
@@ -141,9 +143,9 @@ class _Planner:
         """Checks and frames, once all of its component have a flow."""
         plan = self.plans[function.index]
         charges = plan.flow.charges
-        for point, callee in plan.flow.calls:
+        for point, callee, times in plan.flow.calls:
             if callee in group:
-                charges[point] = charges.get(point, 0) + self.plans[callee].folded
+                charges[point] = charges.get(point, 0) + self.plans[callee].folded * times
         for point in [p for p, cost in charges.items() if not cost]:
             del charges[point]
         callees = [self.plans[node] for node in self.graph.edges[function.index]]
@@ -156,13 +158,17 @@ class _Planner:
         special = any(event.op == op.MEMORY_GROW or event.op > 0xFF for event in function.events)
         plan.changes_fuel = bool(charges) or special or any(c.changes_fuel for c in callees)
         plan.touches_fuel = (
-            plan.changes_fuel or plan.checks or bool(plan.flow.repeated) or any(c.touches_fuel for c in callees)
+            plan.changes_fuel
+            or plan.checks
+            or bool(plan.flow.repeated or plan.flow.checked)
+            or any(c.touches_fuel for c in callees)
         )
         if plan.recursive:
             plan.changes_fuel = plan.touches_fuel = True
         calls = any(event.op in LOOKING for event in function.events)
-        plan.cached = plan.touches_fuel and bool(plan.flow.copies or (plan.flow.repeated and not calls))
-        frame = frame_bytes(function, len(charges))
+        often = bool(plan.flow.repeated) or any(point in charges for point in plan.flow.inner)
+        plan.cached = plan.touches_fuel and (bool(plan.flow.copies) or (often and not calls))
+        frame = frame_bytes(function, len(charges) + COUNTED_CONSTANTS * len(plan.flow.counted))
         tail = max((c.chain_bytes for c in callees), default=0)
         if plan.recursive:
             plan.depth_bytes = frame + tail

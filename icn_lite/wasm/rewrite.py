@@ -186,12 +186,21 @@ class BodyWriter(CounterWriter):
         self.copy(event, i)
 
     def on_loop(self, event: Event, i: int) -> None:
-        """`loop`: one that repeats checks and charges at its head."""
+        """`loop`: one that repeats checks and charges at its head, a counted one before it."""
+        flow = self.plan.flow
+        rounds = flow.counted.get(i)
+        if rounds is not None:
+            self.charge_rounds(i, rounds)
+        elif i in flow.checked:
+            self.check(i)
         self.join()
         self.copy(event, i)
-        if i in self.plan.flow.repeated:
+        if i in flow.repeated:
             self.check(i)
-        self.charge_point(i)
+        if rounds is None:
+            self.charge_point(i)
+        elif i in flow.ahead:
+            self.charge(flow.ahead[i])
 
     def on_branch(self, event: Event, i: int) -> None:
         """`br`, `br_if`, `br_table`."""
