@@ -50,6 +50,8 @@ MAX_WAITING_RECEIPTS: Final = 4_096  # of originators that are gone; a task and 
 LAST_RETRY_MS: Final = 60_000
 STORE_RETRY_MS: Final = 10_000  # between two tries to write what a full disk refused
 MAX_MODULE_BYTES: Final = 4 << 20
+OUTPUTS: Final = "output:"  # begins the names of holders that keep outputs after their lease, the oldest first
+OUTPUTS_SHARE: Final = 4  # so much of the budget for blocks they may take: a quarter
 WAIT_S: Final = 10.0  # a waiting worker looks again at least so often
 log = logging.getLogger(__name__)
 
@@ -83,6 +85,11 @@ class LeaseRun:
     def holder(self) -> str:
         """Who pins this lease's blocks."""
         return f"lease:{self.cid}"
+
+    @property
+    def output_holder(self) -> str:
+        """Who pins its outputs beyond that: an originator fetches them when it can, after it has the receipt."""
+        return f"{OUTPUTS}{self.opened_ms:015d}:{self.cid}"
 
 
 class Executions:
@@ -235,6 +242,7 @@ class Executions:
         def commit(store: Store) -> None:
             store.journal.drop(MACHINE, str(run.cid))
             store.blocks.unpin(run.holder)
+            store.blocks.release(OUTPUTS, store.blocks.budget_bytes // OUTPUTS_SHARE)
             if all(other.machine.lease.job_id != job_id for other in self.leases.values() if other is not run):
                 store.jobs.upsert(JobRecord(job_id, JobRole.EXECUTOR, "delivered", job_id))
 
@@ -257,12 +265,12 @@ class Executions:
         await self._apply(run, ex.BlocksMissing(effect.shard, reason[:256]))
 
     async def _bring(self, run: LeaseRun, cid: Cid, most: int) -> None:
-        """A block into the store, from the originator."""
+        """A block into the store, from the originator or whoever has it."""
         shell = self._shell
         async with shell.transfers:
             if await shell.storage.run(lambda store: store.blocks.has(cid)):
                 return
-            uris = shell.peers.endpoints(run.machine.lease.originator)
+            uris = shell.providers(run.machine.lease.originator)
             data = await shell.courier.fetch_block(uris, cid, most)
             await shell.storage.run(lambda store: store.blocks.put(cid, data))
 
@@ -312,6 +320,7 @@ class Executions:
                 if sealed.document.output is not None:
                     kept = [sealed.document.output, *map(Cid.of_raw, record.outcome.blocks)]
                     store.blocks.pin(run.holder, kept)
+                    store.blocks.pin(run.output_holder, kept)
                 event = ex.RunEnded(shard, sealed.cid)
                 self._journal(store, run, event)
                 effects.extend(run.machine.handle(event))

@@ -22,6 +22,8 @@ from icn_lite.node.tasks import Tasks
 T = TypeVar("T")
 REQUEST_MS: Final = 10_000  # one request to one endpoint
 TRANSFERS: Final = 8  # blocks on their way at once, in and out
+MAX_FIRST: Final = 4  # addresses of the peer that should have a block
+MAX_OTHERS: Final = 4  # of peers that may have it too: whoever ran another shard has the module
 
 
 class Pulse:
@@ -80,6 +82,13 @@ class Shell:
     def nonce(self) -> bytes:
         """16 fresh random bytes."""
         return secrets.token_bytes(16)
+
+    def providers(self, first: Did) -> tuple[str, ...]:
+        """Where a block may be: at `first`, and at the nearest of the other neighbours that answer."""
+        others = [peer for peer in self.peers.live(self.clock.now_ms()) if peer.did != first and peer.rtt_ms is not None]
+        others.sort(key=lambda peer: peer.rtt_ms or 0)
+        near = (peer.endpoints[0] for peer in others[:MAX_OTHERS] if peer.endpoints)
+        return (*self.peers.endpoints(first)[:MAX_FIRST], *near)
 
     async def send(self, to: Did, path: str, block: bytes) -> None:
         """Post a signed block to a peer; raises `PeerRefused` when it said no, else `PeerError`."""

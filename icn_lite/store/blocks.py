@@ -164,6 +164,22 @@ class Blocks:
         with self._db.write():
             return self._db.run("DELETE FROM pins WHERE holder = ?", (holder,))
 
+    def release(self, prefix: str, keep_bytes: int) -> int:
+        """Let go of holders whose names begin so, the first by name first, until the others keep at most so many bytes.
+
+        Returns how many were let go.
+        """
+        query = """SELECT holder, coalesce(sum(size), 0) FROM pins LEFT JOIN blocks USING (cid)
+            WHERE substr(holder, 1, ?) = ? GROUP BY holder ORDER BY holder DESC"""
+        kept, gone = 0, list[str]()
+        for holder, size in self._db.rows(query, (len(prefix), prefix)):
+            kept += size if isinstance(size, int) else 0
+            if kept > keep_bytes:
+                gone.append(str(holder))
+        for holder in gone:
+            self.unpin(holder)
+        return len(gone)
+
     def pinned(self, cid: Cid) -> bool:
         """Whether anyone needs the block."""
         return self._db.row("SELECT 1 FROM pins WHERE cid = ?", (str(cid),)) is not None
