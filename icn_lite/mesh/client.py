@@ -60,7 +60,11 @@ class Client:
         own = await self._endpoint.handlers.own_capability()
         response = await self.post(uri, table.CAPABILITY, own, deadline_ms=deadline_ms)
         with _answered(uri, "an advertisement"):
-            return unseal(CapabilityAdvertisementV1, response.payload, max_bytes=limits.CAPABILITY_BYTES)
+            advert = unseal(CapabilityAdvertisementV1, response.payload, max_bytes=limits.CAPABILITY_BYTES)
+        speaker = self.who_answers(uri)
+        if speaker not in (None, advert.signer):
+            raise PeerError(f"{uri} is {speaker} and answered with the advertisement of {advert.signer}")
+        return advert
 
     async def join(self, uri: str, invitation: Invitation, *, deadline_ms: int = DEADLINE_MS) -> bytes:
         """Join the cooperative that an invitation names at one of its addresses; returns the certificate."""

@@ -83,7 +83,7 @@ class Admission(Protocol):
         ...
 
     async def join(self, speaker: Speaker) -> bytes:
-        """Take an invited speaker in, or renew a member's membership; returns the certificate."""
+        """Take an invited speaker in; returns its certificate."""
         ...
 
     async def on_revocation(self, block: bytes) -> None:

@@ -58,7 +58,7 @@ class Access(Enum):
     """Who is let in at all, where an endpoint is guarded."""
 
     ANYONE = "anyone"
-    INVITED = "the invited, members"
+    INVITED = "whoever was invited"
     MEMBER = "members"
 
 
@@ -96,8 +96,8 @@ class Row:
             return True
         if speaker is None:
             return False
-        if speaker.invitation is not None:
-            return self.access is Access.INVITED
+        if (speaker.invitation is not None) != (self.access is Access.INVITED):
+            return False
         return not self.roles or not speaker.roles.isdisjoint(self.roles)
 
 

@@ -131,7 +131,8 @@ class Standing:
     did: Did
     roles: frozenset[MemberRole]
     cooperatives: tuple[Did, ...]
-    expires_at: int
+    issued_at: int  # of the latest of them
+    expires_at: int  # of the earliest
 
 
 class Revocations:
@@ -142,14 +143,22 @@ class Revocations:
 
     def __init__(self) -> None:
         self._found: dict[tuple[Did, Did], dict[Did, Sealed[Revocation]]] = {}
+        self._heard: dict[int, Sealed[Revocation]] = {}  # by number, in the order in which they were heard
+        self._numbers: dict[tuple[Did, Did, Did], int] = {}
+        self._next = 0
         self._counts: dict[Did, dict[Did, int]] = {}  # of each issuer in each cooperative
 
     def __len__(self) -> int:
-        return sum(len(of_member) for of_member in self._found.values())
+        return len(self._heard)
 
     def blocks(self) -> tuple[bytes, ...]:
-        """All of them as signed blocks, those of one member together, in the order in which they were heard."""
-        return tuple(sealed.block for of_member in self._found.values() for sealed in of_member.values())
+        """All of them as signed blocks, in the order in which they were heard."""
+        return tuple(sealed.block for sealed in self._heard.values())
+
+    def page(self, start: int, most: int) -> tuple[tuple[bytes, ...], int]:
+        """Up to `most` blocks from number `start` on, and the number to go on from."""
+        numbers = [number for number in self._heard if number >= start][:most]
+        return tuple(self._heard[number].block for number in numbers), numbers[-1] + 1 if numbers else self._next
 
     def add(self, sealed: Sealed[Revocation]) -> bool:
         """Take one in; returns whether it says something new. Raises `VerificationError` beyond the bounds."""
@@ -163,6 +172,11 @@ class Revocations:
             self._check_room(said, counts)
             counts[said.issuer] = counts.get(said.issuer, 0) + 1
         self._found.setdefault((said.cooperative, said.member), of_member)[said.issuer] = sealed
+        key = (said.cooperative, said.issuer, said.member)
+        self._heard.pop(self._numbers.get(key, -1), None)
+        self._heard[self._next] = sealed
+        self._numbers[key] = self._next
+        self._next += 1
         return True
 
     def _check_room(self, said: Revocation, counts: dict[Did, int]) -> None:
@@ -172,6 +186,10 @@ class Revocations:
         crowded = not own and said.issuer not in counts and len(counts) >= self.MAX_ISSUERS
         if crowded or counts.get(said.issuer, 0) >= most:
             raise VerificationError(f"{said.issuer} revokes more memberships than are kept")
+
+    def latest(self, cooperative: Did, member: Did) -> int:
+        """The moment up to which somebody's memberships are over, 0 if none was revoked."""
+        return max((s.document.revoked_at for s in self._found.get((cooperative, member), {}).values()), default=0)
 
     def ends(self, held: Membership) -> bool:
         """Whether a certificate is over, by a revocation of its member or of the admin who issued it."""
@@ -220,7 +238,13 @@ def standing(
         why = "; ".join(reasons) or "no membership was shown"
         raise NotAdmitted(f"{did} is not admitted: {why}", hint="ask a member for an invitation: `icn-lite invite`")
     roles = frozenset(role for held in counted for role in held.roles)
-    return Standing(did, roles, tuple(held.cooperative for held in counted), min(held.expires_at for held in counted))
+    return Standing(
+        did,
+        roles,
+        tuple(held.cooperative for held in counted),
+        max(held.issued_at for held in counted),
+        min(held.expires_at for held in counted),
+    )
 
 
 def _why_not(did: Did, held: Membership, mine: Membership | None, ended: Revocations, now_s: int | None) -> str | None:

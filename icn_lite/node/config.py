@@ -61,6 +61,7 @@ class Config:
     bind: Annotated[str, MaxLen(64, least=1)] = "::"
     peers: Annotated[tuple[Uri, ...], MaxLen(MAX_PEERS)] = ()
     mdns: bool = True
+    open: bool = False
     profile: Annotated[str, MaxLen(1024, least=1)] = "auto"
     workers: Annotated[int, Range(0, 64)] = 0
     engine: Engine = Engine.WASM3
@@ -97,6 +98,7 @@ OPTIONS: Final = (
         "peers", "--peer", "URI", "a peer to greet at start; may be given several times", '["coap://10.0.0.7:5683"]'
     ),
     Option("mdns", "--mdns/--no-mdns", "", "find peers on the local network by mDNS", "true"),
+    Option("open", "--open/--guarded", "", "let everybody in, unsealed and unasked: for laboratories only", "false"),
     Option("profile", "--profile", "NAME", "device profile: a name, a path, or 'auto' to detect it", '"pi-4"'),
     Option("workers", "--workers", "N", "guests that run at once; 0 leaves it to the profile", "2"),
     Option("engine", "--engine", "NAME", "what runs guests: wasm3, or wasmtime where it is installed", '"wasm3"'),

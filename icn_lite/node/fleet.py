@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import select
 import signal
 import subprocess
@@ -19,16 +20,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from icn_lite.model.errors import PeerError
+from icn_lite.model import cose, document
+from icn_lite.model.errors import PeerError, StoreError
+from icn_lite.model.membership import MemberRole, Membership
 from icn_lite.node.config import ENVIRONMENT_PREFIX
+from icn_lite.node.cooperatives import CooperativeSigner, new_key, place
 from icn_lite.node.home import Home
-from icn_lite.node.keys import create_key
+from icn_lite.node.keys import create_key, load_key
 from icn_lite.node.submitting import NodeAtHome
 
 START_S: Final = 60.0  # importing everything takes seconds on a Pi Zero
 STOP_S: Final = 10.0
 READ_BYTES: Final = 65_536
 LOG_TAIL_BYTES: Final = 2_000
+ENROLLED_S: Final = 3650 * 86_400
 
 
 @dataclass(slots=True)
@@ -57,13 +62,14 @@ class Fleet:
 
     folder: Path
     nodes: list[FleetNode] = field(default_factory=list)
+    _cooperative: CooperativeSigner = field(default_factory=new_key)  # its nodes let each other in, and nobody else
 
     def start(self, name: str, role: str, profile: str, options: Sequence[str] = ()) -> FleetNode:
         """Start a node; it isn't ready yet (`wait_ready`)."""
         home = Home(self.folder / name)
         home.create()
-        if not home.initialised:
-            create_key(home.key, None)
+        key = load_key(home.key, _no_passphrase) if home.initialised else create_key(home.key, None)
+        enrol(home, key, self._cooperative, "fleet")
         command = [sys.executable, "-m", "icn_lite.cli", "--home", str(home.path), "up", "--json", "--until-eof"]
         command += ["--port", "0", "--bind", "127.0.0.1", "--role", role, "--profile", profile, *options]
         with (home.path / "log").open("ab") as log:
@@ -105,6 +111,20 @@ class Fleet:
                 node.process.wait()
             if node.process.stdout is not None:
                 node.process.stdout.close()
+
+
+def enrol(home: Home, signer: cose.Signer, cooperative: CooperativeSigner, name: str) -> None:
+    """Make a home's node a member of a cooperative, with every role, for as long as a home of this kind lasts."""
+    now_s = int(time.time())
+    membership = Membership(
+        cooperative.did, cooperative.did, signer.did, name, tuple(MemberRole), now_s, now_s + ENROLLED_S,
+        secrets.token_bytes(16),
+    )  # fmt: skip
+    place(home.cooperatives, document.seal(membership, cooperative), signer)
+
+
+def _no_passphrase() -> bytes:
+    raise StoreError("a fleet's homes have unsealed keys", hint="choose another folder")
 
 
 @contextlib.contextmanager

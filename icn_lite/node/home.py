@@ -2,6 +2,7 @@
 
     key          the node's identity (node/keys.py)
     config.toml  its settings (node/config.py)
+    coops/       the cooperatives it belongs to (node/cooperatives.py)
     node.db      blocks, receipts, jobs, ledger (store/)
     lock         who is writing (store/lock.py)
     prepared/    modules that were prepared before; may be deleted at any time (node/prepared_cache.py)
@@ -55,6 +56,11 @@ class Home:
     def prepared(self) -> Path:
         """Prepared modules; the folder may be absent."""
         return self.path / "prepared"
+
+    @property
+    def cooperatives(self) -> Path:
+        """Memberships, keys of cooperatives, invitations, revocations."""
+        return self.path / "coops"
 
     @property
     def control_socket(self) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -27,7 +28,8 @@ from icn_lite.model import cose, document
 from icn_lite.model.document import Sealed
 from icn_lite.model.errors import IcnLiteError, PeerError
 from icn_lite.model.messages import CapabilityAdvertisementV1
-from icn_lite.node import capability
+from icn_lite.node import capability, views
+from icn_lite.node.belonging import Belonging
 from icn_lite.node.care import Care
 from icn_lite.node.clock import Clock
 from icn_lite.node.commands import Commands
@@ -36,6 +38,7 @@ from icn_lite.node.control import ControlServer, Json
 from icn_lite.node.execution import Executions
 from icn_lite.node.handlers import Handlers
 from icn_lite.node.home import Home
+from icn_lite.node.memberships import Memberships
 from icn_lite.node.offers import ExecutorPolicy
 from icn_lite.node.origination import Originations
 from icn_lite.node.outlook import prices_of
@@ -86,12 +89,15 @@ class Node:
         self.shell = Shell(options.signer, self.clock, storage, PeerBook(options.signer.did))
         self.handlers = Handlers(self.shell, self.advert_block, self._refused)
         limits = MeshLimits(max_block_bytes=max(MIN_BLOCK_BYTES, self.profile.guest.memory_pages * PAGE_BYTES))
-        self.endpoint = Endpoint(EndpointConfig(config.bind, config.port, limits), self.handlers)
+        self.memberships = Memberships(options.home.cooperatives, options.signer, self.clock, secrets.token_bytes)
+        admission = None if config.open else self.memberships
+        self.endpoint = Endpoint(EndpointConfig(config.bind, config.port, limits, admission), self.handlers)
         self.care = Care(
             self.profile, SensorHub(default_sources(termux=is_termux())), self.pool, self.shell.changed.ring
         )
         self.originations: Originations | None = None
         self.executions: Executions | None = None
+        self.belonging: Belonging | None = None
         self.discovery: Discovery | None = None
         self._advert: Sealed[CapabilityAdvertisementV1] | None = None
         self._advert_seq = 0
@@ -113,12 +119,15 @@ class Node:
         await shell.storage.open()
         stack.push_async_callback(shell.storage.close)
         await shell.storage.transact(self._open_accounts)
+        self.memberships.load()
+        self.memberships.ensure_one()
         await stack.enter_async_context(self.pool)
         await self.care.look()
         await self.endpoint.start()
         stack.push_async_callback(self.endpoint.close)
         stack.push_async_callback(shell.tasks.close)
-        shell.courier, shell.endpoints = Client(self.endpoint), self.endpoint.addresses()
+        shell.courier = client = Client(self.endpoint)
+        shell.endpoints = self.endpoint.addresses()
         shell.job_changed = self.endpoint.notify_job
         if Role.SUBMIT in config.roles:
             self.originations = Originations(shell, bidding_ms=config.bidding_ms, welcome_mana=WELCOME_MANA)
@@ -127,6 +136,8 @@ class Node:
             self.executions = Executions(shell, self.pool, self.preparations, self._policy())
             await self.executions.start()
         self.handlers.open(self.originations, self.executions)
+        if not config.open:
+            self.belonging = Belonging(shell, self.endpoint, client, self.memberships)
         await self._propose_known()
         await self._discover(stack)
         shell.tasks.spawn(self.care.watch(), "care")
@@ -215,14 +226,17 @@ class Node:
         return min(IDLE_TICK_S, max(0, next_ms - self.clock.now_ms()) / 1000)
 
     async def _greet(self, candidate: Proposed) -> None:
-        begun_ms = self.clock.now_ms()
+        begun_ms, missed = self.clock.now_ms(), candidate.silent > 1
         try:
             sealed = await self.shell.courier.advertise(candidate.uri, deadline_ms=GREETING_MS)
         except PeerError as error:
             log.debug("no peer at %s: %s", candidate.uri, error)
             return
         now_ms = self.clock.now_ms()
-        if self.shell.peers.greeted(candidate.uri, sealed, now_ms, now_ms - begun_ms):
+        first = self.shell.peers.greeted(candidate.uri, sealed, now_ms, now_ms - begun_ms)
+        if self.belonging is not None:
+            await self.belonging.met(candidate.uri, sealed.signer, anew=first or missed)
+        if first:
             log.info("peer %s at %s (%s)", sealed.signer.short, candidate.uri, candidate.found.value)
             endpoints = self.shell.peers.endpoints(sealed.signer)
             record = PeerRecord(sealed.signer, endpoints[:4], candidate.found, sealed.block)
@@ -279,6 +293,9 @@ class Node:
             "allowance": allowance.level.value,
             "duty_pm": allowance.duty_pm,
             "reasons": list(allowance.reasons),
+            "open": config.open,
+            "cooperatives": list[Json](views.cooperatives_view(self.memberships)),
+            "sessions": self.endpoint.sessions,
             "mdns": self.discovery.available if self.discovery else False,
             "mdns_why": self.discovery.why if self.discovery else "switched off",
             "peers": len(self.shell.peers.live(self.clock.now_ms())),

@@ -66,6 +66,12 @@ class PeerBook:
             elif len(self.candidates) < MAX_CANDIDATES or self._forget_one():
                 self.candidates[uri] = Candidate(uri, found, now_ms)
 
+    def hurry(self, now_ms: int) -> None:
+        """Whoever was silent may answer now: all candidates without a peer are tried again at once."""
+        for candidate in self.candidates.values():
+            if candidate.did is None:
+                candidate.next_ms, candidate.silent = now_ms, 0
+
     def due(self, now_ms: int, most: int) -> list[Candidate]:
         """Up to `most` candidates to greet now; their next turn is set as if they stayed silent."""
         chosen = [candidate for candidate in self.candidates.values() if candidate.next_ms <= now_ms][:most]

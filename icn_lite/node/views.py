@@ -12,6 +12,7 @@ from icn_lite.store.db import Store
 from icn_lite.work import originator_events as ev
 
 if TYPE_CHECKING:
+    from icn_lite.node.memberships import Memberships
     from icn_lite.node.node import Node
     from icn_lite.node.origination import JobRun
 
@@ -124,6 +125,26 @@ def peers_view(node: Node) -> list[Json]:
                 "allowance": offered.allowance.value,
                 "battery_pct": offered.battery_pct,
                 "version": peer.advert.version,
+            }
+        )
+    return rows
+
+
+def cooperatives_view(memberships: Memberships) -> list[dict[str, Json]]:
+    """What this node belongs to."""
+    rows: list[dict[str, Json]] = []
+    for cooperative in memberships.held:
+        held = cooperative.held.document
+        void = memberships.why_void(cooperative)
+        rows.append(
+            {
+                "name": held.name,
+                "did": str(held.cooperative),
+                "roles": [role.value for role in held.roles],
+                "scope": held.scope,
+                "expires_at": held.expires_at,
+                "holds_key": cooperative.key is not None,
+                "state": "member" if void is None else void,
             }
         )
     return rows

@@ -26,6 +26,7 @@ class Found(Enum):
     STATIC = "static"
     MDNS = "mdns"
     DIRECTORY = "directory"
+    INVITED = "invited"  # an invitation named its address
     MET = "met"
 
 

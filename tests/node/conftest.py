@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest_asyncio
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.append(str(Path(__file__).parents[1] / "mesh"))  # mesh_members
 
 from node_world import World
 

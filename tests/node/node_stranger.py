@@ -6,7 +6,8 @@ import asyncio
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from node_world import PATIENCE_S
+from mesh_members import Members, certificate
+from node_world import COOPERATIVE, PATIENCE_S
 
 from icn_lite.market.settle import account_of
 from icn_lite.mesh import table as paths
@@ -35,6 +36,7 @@ from icn_lite.wasm.prepare import FUEL_SCHEDULE, METER
 
 NONCE = bytes(range(16))
 OUTPUT = b"an answer"
+FAR_S = 4_102_444_800  # 2100: the node judges it by the real clock
 
 
 @dataclass
@@ -54,7 +56,9 @@ class Stranger:
     def __post_init__(self) -> None:
         self.signer = KeySigner(self.name.encode().ljust(32, b"\2")[:32])
         self.did = self.signer.did
-        self.endpoint = Endpoint(EndpointConfig("127.0.0.1", 0), self)
+        membership = certificate(COOPERATIVE, self.did, name="world", expires_at=FAR_S)
+        members = Members(self.signer, [membership.block])
+        self.endpoint = Endpoint(EndpointConfig("127.0.0.1", 0, admission=members), self)
         self._seq = 0
 
     async def start(self, node: Node) -> None:

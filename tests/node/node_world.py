@@ -16,10 +16,13 @@ from icn_lite.model.cid import Cid
 from icn_lite.model.cose import KeySigner
 from icn_lite.node.commands import Commands
 from icn_lite.node.config import Config, Role
+from icn_lite.node.cooperatives import CooperativeSigner
+from icn_lite.node.fleet import enrol
 from icn_lite.node.home import Home
 from icn_lite.node.node import Node, NodeOptions
 from icn_lite.resources import guest_module
 
+COOPERATIVE = CooperativeSigner(b"\xc0" * 32)  # of all nodes and strangers here; who shall be none says so
 PATIENCE_S = 60.0  # for anything that has to happen on a loaded machine; reaching it fails the test
 
 
@@ -37,7 +40,10 @@ class World:
         home.create()
         values = {"profile": "server", "bidding_ms": 500, "workers": 1, "roles": roles or (Role.EXECUTE, Role.SUBMIT)}
         config = Config(port=0, bind="127.0.0.1", mdns=False, peers=peers, **{**values, **settings})
-        node = Node(NodeOptions(home, config, KeySigner(name.encode().ljust(32, b"\1")[:32])))
+        signer = KeySigner(name.encode().ljust(32, b"\1")[:32])
+        if not home.cooperatives.exists():
+            enrol(home, signer, COOPERATIVE, "world")
+        node = Node(NodeOptions(home, config, signer))
         ready = asyncio.Event()
         task = asyncio.create_task(node.run(ready.set), name=f"node {name}")
         waiting = asyncio.create_task(ready.wait())
