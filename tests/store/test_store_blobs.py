@@ -139,3 +139,19 @@ def test_a_home_of_the_version_before_is_brought_up_to_date(tmp_path: Path, monk
         assert store.blocks.get(raw) == DATA
         store.blocks.put(TREE.root, DATA)
         assert store.blocks.get(TREE.root) == DATA
+
+
+def test_holders_are_released_oldest_first_by_their_names(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        for number in range(5):
+            data = bytes([number]) * 100
+            store.blocks.put(Cid.of_raw(data), data)
+            store.blocks.pin(f"output:{number}", [Cid.of_raw(data), Cid.of_raw(b"to come %d" % number)])
+            store.blocks.pin("lease:1", [Cid.of_raw(data)] if number == 0 else [])
+        assert store.blocks.release("output:", 500) == 0
+        assert store.blocks.release("output:", 299) == 3
+        assert [store.blocks.pinned(Cid.of_raw(bytes([number]) * 100)) for number in range(5)] == [
+            True, False, False, True, True,
+        ], "the first is still needed by a lease"  # fmt: skip
+        assert store.blocks.release("lease:", 0) == 1
+        assert store.blocks.release("output:", 0) == 2
