@@ -13,18 +13,21 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from unittest.mock import patch
 
 import wasm3
 
 from icn_lite.wasm import prepare as preparation
+from icn_lite.wasm.body import FunctionCode
 from icn_lite.wasm.decode import decode
 from icn_lite.wasm.encode import Draft, encode
 from icn_lite.wasm.flow import Flow
-from icn_lite.wasm.hostfuncs import HOST_FUNCTIONS
-from icn_lite.wasm.limits import DEFAULT_LIMITS
+from icn_lite.wasm.hostfuncs import HOST_FUNCTIONS, HostFunction
+from icn_lite.wasm.limits import DEFAULT_LIMITS, Limits
 from icn_lite.wasm.module import Module
-from icn_lite.wasm.plan import FunctionPlan, make_plan
+from icn_lite.wasm.plan import FunctionPlan, Plan, make_plan
 from icn_lite.wasm.prepare import Prepared, prepare
 from icn_lite.wasm.validate import validate
 
@@ -127,18 +130,26 @@ def _geomean(ratios: Sequence[float]) -> float:
 
 def build(module: bytes, *, metering: bool = True, nans: bool = True) -> Prepared:
     """What `prepare` makes, with one of its two changes left out: only to measure the other."""
-    decoded = decode(module, DEFAULT_LIMITS)
-    host = preparation.resolve_imports(decoded, HOST_FUNCTIONS)
-    code = validate(decoded, DEFAULT_LIMITS)
-    if not nans:
+
+    def validate_without_floats(decoded: Module, limits: Limits) -> list[FunctionCode]:
+        code = validate(decoded, limits)
         for function in code:
             function.floats = False
-    plan = make_plan(decoded, code, host)
-    if not metering:
+        return code
+
+    def plan_nothing(decoded: Module, code: Sequence[FunctionCode], rows: Sequence[HostFunction]) -> Plan:
+        plan = make_plan(decoded, code, rows)
         for function in code:
             ends = plan.functions[function.index].flow.ends
             plan.functions[function.index] = FunctionPlan(flow=Flow(ends=ends, pending=[0] * len(function.events)))
-    return preparation._Builder(decoded, code, plan, host, DEFAULT_LIMITS).build()
+        return plan
+
+    with ExitStack() as stack:
+        if not nans:
+            stack.enter_context(patch.object(preparation, "validate", validate_without_floats))
+        if not metering:
+            stack.enter_context(patch.object(preparation, "make_plan", plan_nothing))
+        return prepare(module)
 
 
 def _prepare_row() -> Row:
