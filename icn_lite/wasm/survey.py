@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 from icn_lite.wasm import opcodes as op
@@ -95,6 +95,7 @@ def _measures(module: Module, code: list[FunctionCode], walk: _Walk, limits: Lim
         "table_entries": module.table.minimum if module.table else 0,
         "memory_pages": module.memory.minimum if module.memory else 0,
         "segments": max(len(module.segments), len(module.elements)),
+        "passive_bytes": sum(s.end - s.start for s in module.segments if s.offset is None),
         "locals": max((len(function.locals) for function in code), default=0),
         "operands": max((function.operand_peak for function in code), default=0),
         "nesting": walk.nesting,
@@ -106,8 +107,9 @@ def _measures(module: Module, code: list[FunctionCode], walk: _Walk, limits: Lim
         "function_bytes": max((body.end - body.start for body in module.bodies), default=0),
         "name_bytes": max((len(name.encode()) for name in _written_names(module)), default=0),
     }
-    for name, value in values.items():
-        yield Measure(name, value, getattr(limits, name))
+    for limit in fields(limits):
+        if limit.name in values:
+            yield Measure(limit.name, values[limit.name], getattr(limits, limit.name))
 
 
 def _written_names(module: Module) -> Iterator[str]:

@@ -115,8 +115,6 @@ NAMED = '(module (memory 1) (func $first) (func $second (export "run") {}))'
          "function 0, byte 0x"),
         ('(module (memory (import "env" "heap") 1))', "unsupported", "own memory",
          {"clang": "no -Wl,--import-memory"}, "the import section, byte 0x"),
-        ('(module (table (import "env" "__indirect_function_table") 1 funcref))', "unsupported", "statically",
-         {"clang": "no -Wl,--import-table, no -fPIC"}, "the import section, byte 0x"),
         ('(module (global (import "env" "__memory_base") i32))', "unsupported", "statically",
          {"rustc": "-C relocation-model=static"}, "the import section, byte 0x"),
         ("(module (memory 161))", "limit", "less memory", {"asc": "--initialMemory PAGES"},
