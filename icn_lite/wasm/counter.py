@@ -16,6 +16,7 @@ from icn_lite.wasm.counted import Rounds, split_step
 from icn_lite.wasm.edits import Edits
 from icn_lite.wasm.leb import write_signed, write_u32
 from icn_lite.wasm.opcodes import I32, I64
+from icn_lite.wasm.passive import Segment
 from icn_lite.wasm.plan import FunctionPlan
 from icn_lite.wasm.types import FuncType
 
@@ -35,6 +36,7 @@ class Names:
     exhausted: bytes
     wrappers: dict[int, int]  # import -> the function that charges for it
     helpers: dict[int, bytes]  # event opcode -> the function that does it with its checks
+    segments: dict[int, Segment]  # passive data that is read
     block_types: dict[tuple[int, ...], bytes]  # results -> block type, for results that need an index
 
 

@@ -20,6 +20,8 @@ MAGIC: Final = b"\x00asm\x01\x00\x00\x00"
 # A section may stand once, in this order; 12 (data count) comes before code. 0 may stand anywhere.
 _ORDER: Final = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 6, 7: 7, 8: 8, 9: 9, 12: 10, 10: 11, 11: 12}
 _MAX_PAGES: Final = 65536
+# Names that wasm-ld (--import-table), Emscripten and asc (--importTable) give the table.
+TABLE_IMPORTS: Final = frozenset((("env", "__indirect_function_table"), ("env", "table")))
 # So many are read before the second is refused as unsupported.
 _TABLES_READ: Final = 16
 # Names are kept for messages only; a module with more is not asked for them.
@@ -156,15 +158,31 @@ class Decoder(Reader):
                     )
                 self.set_memory(size, at)
                 module.memory_imported = True
-            elif kind in (1, 3):
+            elif kind == 1:
+                self.import_table(owner, name, at)
+            elif kind == 3:
                 raise ModuleError(
                     "unsupported",
-                    f"import of {KINDS[kind]} {owner}.{name}: a guest can only import functions and env.memory",
+                    f"import of global {owner}.{name}: nobody gives a guest its globals",
                     offset=at,
-                    hint="link statically: no shared library, no --import-table",
+                    hint="link statically: no shared library, no -fPIC, no --unresolved-symbols=import-dynamic",
                 )
             else:
                 raise ModuleError("malformed", f"unknown kind of import {kind}", offset=at)
+
+    def import_table(self, owner: str, name: str, at: int) -> None:
+        """An imported table: the one that the tools name becomes the module's own."""
+        self.table_type()
+        size = self.size_range(0xFFFFFFFF, "table")
+        if (owner, name) not in TABLE_IMPORTS:
+            raise ModuleError(
+                "unsupported",
+                f"import of table {owner}.{name}; only env.__indirect_function_table and env.table can be given",
+                offset=at,
+                hint="link without --import-table",
+            )
+        self.set_table(size, at)
+        self.module.table_imported = True
 
     def set_memory(self, size: SizeRange, at: int) -> None:
         """Note the one memory."""
@@ -188,19 +206,29 @@ class Decoder(Reader):
         """Table section."""
         for _ in range(self.count("tables", _TABLES_READ)):
             at = self.pos
-            kind = self.byte()
-            if kind != FUNCREF:
-                if kind == EXTERNREF:
-                    raise ModuleError("unsupported", "a table of externref", offset=at, hint=REF_HINT)
-                raise ModuleError("malformed", f"unknown type of table 0x{kind:02x}", offset=at)
-            size = self.size_range(0xFFFFFFFF, "table")
-            if self.module.table is not None:
-                raise ModuleError("unsupported", "more than one table", offset=at, hint=REF_HINT)
-            if size.minimum > self.limits.table_entries:
-                raise ModuleError(
-                    "limit", f"table of {size.minimum} entries, at most {self.limits.table_entries}", offset=at
-                )
-            self.module.table = size
+            self.table_type()
+            self.set_table(self.size_range(0xFFFFFFFF, "table"), at)
+
+    def table_type(self) -> None:
+        """The type of a table's entries."""
+        at = self.pos
+        kind = self.byte()
+        if kind != FUNCREF:
+            if kind == EXTERNREF:
+                raise ModuleError("unsupported", "a table of externref", offset=at, hint=REF_HINT)
+            raise ModuleError("malformed", f"unknown type of table 0x{kind:02x}", offset=at)
+
+    def set_table(self, size: SizeRange, at: int) -> None:
+        """Note a table; `limits.tables` are allowed, and the engine knows one."""
+        if self.module.table is not None:
+            raise ModuleError("unsupported", "more than one table", offset=at, hint=REF_HINT)
+        if not self.limits.tables:
+            raise ModuleError("limit", "a table, none is allowed", offset=at)
+        if size.minimum > self.limits.table_entries:
+            raise ModuleError(
+                "limit", f"table of {size.minimum} entries, at most {self.limits.table_entries}", offset=at
+            )
+        self.module.table = size
 
     def memories(self) -> None:
         """Memory section."""
@@ -216,7 +244,10 @@ class Decoder(Reader):
             mutable = self.byte()
             if mutable > 1:
                 raise ModuleError("malformed", f"mutability {mutable} is neither 0 nor 1", offset=at)
-            self.module.globals.append(Global(value_type, bool(mutable), self.const_expr(value_type)))
+            expression = self.const_expr(value_type)
+            if expression.instructions > 1:
+                self.module.global_fuel += expression.instructions
+            self.module.globals.append(Global(value_type, bool(mutable), expression.code))
 
     def exports(self) -> None:
         """Export section."""
@@ -269,23 +300,24 @@ class Decoder(Reader):
             if flag > 7:
                 raise ModuleError("malformed", f"unknown kind of element segment {flag}", offset=at)
             active = not flag & 1
-            offset = 0
+            offset = instructions = 0
             if active:
                 table = self.u32() if flag & 2 else 0
                 if table or self.module.table is None:
                     raise ModuleError("invalid", f"unknown table {table}", offset=at)
-                offset = self.offset()
+                offset, instructions = self.offset()
             if flag & 3:
                 self.element_kind(flag)
             entries = self.element_entries(bool(flag & 4), budget)
             budget -= len(entries)
             declared.update(entry for entry in entries if entry is not None)
-            written |= active and bool(flag & 4)
+            written |= active and bool(flag & 4 or instructions > 1 or self.module.table_imported)
             if flag & 3 == 1 or (active and written):
                 # As measured: each reference that is made costs 1. An active segment costs nothing as long as all are
-                # lists of indices, which the table begins with; from the first with expressions on each is copied, 1
-                # for the segment and 1 an entry.
-                cost = (len(entries) if flag & 4 else 0) + (1 + len(entries) if active else 0)
+                # lists of indices, which the table begins with; from the first with expressions or an offset that is
+                # worked out on each is copied, and so is all of an imported table: 1 for each instruction of the
+                # offset and 1 an entry.
+                cost = (len(entries) if flag & 4 else 0) + (instructions + len(entries) if active else 0)
                 self.module.element_fuel = (self.module.element_fuel or 0) + cost
             if active:
                 table_size = self.module.table.minimum if self.module.table else 0
@@ -296,6 +328,7 @@ class Decoder(Reader):
                         offset=at,
                     )
                 self.module.elements.append(Element(offset, entries))
+            self.module.element_segments += 1
         self.module.declared = frozenset(declared)
 
     def element_kind(self, flag: int) -> None:
@@ -356,17 +389,18 @@ class Decoder(Reader):
 
     def datas(self) -> None:
         """Data section."""
+        passive = 0
         for _ in range(self.count("data segments", self.limits.segments)):
             at = self.pos
             flag = self.u32()
             if flag > 2:
                 raise ModuleError("malformed", f"unknown kind of data segment {flag}", offset=at)
             memory = self.u32() if flag == 2 else 0
-            offset = None
+            offset, instructions = None, 1
             if flag != 1:
                 if memory or self.module.memory is None:
                     raise ModuleError("invalid", f"unknown memory {memory}", offset=at)
-                offset = self.offset()
+                offset, instructions = self.offset()
             size = self.u32()
             if size > self.end - self.pos:
                 raise ModuleError("malformed", f"data segment of {size} bytes exceeds its section", offset=at)
@@ -376,7 +410,16 @@ class Decoder(Reader):
                     raise ModuleError(
                         "invalid", f"data segment ends at {offset + size}, the memory at {bytes_at_start}", offset=at
                     )
-            self.module.segments.append(Data(offset, self.pos, self.pos + size))
+            self.module.segments.append(Data(offset, self.pos, self.pos + size, instructions))
+            if offset is None:
+                passive += size
+                if passive > self.limits.passive_bytes:
+                    raise ModuleError(
+                        "limit",
+                        f"{passive} bytes of passive data, at most {self.limits.passive_bytes} are allowed",
+                        offset=at,
+                        hint="link without --shared-memory, so that data segments are active",
+                    )
             self.pos += size
 
 

@@ -48,6 +48,7 @@ OWN_COST: Final[dict[int, int]] = {
     op.IF: 1, op.BR: 1, op.BR_IF: 1, op.BR_TABLE: 1, op.CALL: 1, op.CALL_INDIRECT: 1,
     op.SELECT_T: 1, op.MEMORY_GROW: 1,
     op.EVENT_MEMORY_INIT: 1, op.EVENT_DATA_DROP: 1, op.EVENT_MEMORY_COPY: 1, op.EVENT_MEMORY_FILL: 1,
+    op.EVENT_ELEM_DROP: 1, op.EVENT_TABLE_SIZE: 1,
 }  # fmt: skip
 # Behind these, others read or change the counter.
 LOOKING: Final = frozenset(

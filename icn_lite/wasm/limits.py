@@ -33,14 +33,17 @@ class Limits:
     table_entries: int = 10_000
     # Pages a guest may start with or grow to: 160 pages are 10 MiB (`icn-runtime.md`).
     memory_pages: int = 160
+    # A program split by -fdata-sections has one a variable; each takes an object of 100 bytes here.
     segments: int = 20_000
+    # Passive data becomes about two bytes of code each, and ten of what the engine compiles it to: 3 MB at the most.
+    passive_bytes: int = 256 * 1024
     # Locals and operands share the engine's frame of 2000 values; beyond that its compiler gives up or crashes.
     locals: int = 1400
     operands: int = 400
     # A deeper nest of blocks overflows the engine's recursive compiler (50,000 do for certain, 1000 never).
     nesting: int = 500
     params: int = 100
-    # Multi-value: the engine is sure of two results, more are refused as unsupported by the validator's caller.
+    # A call with 1000 results and full locals crashes the engine's compiler; no compiler emits more than a handful.
     results: int = 16
     # `br_table` compiles in quadratic time: 200,000 entries take half a second.
     br_table_entries: int = 5000

@@ -58,6 +58,7 @@ class Data:
     offset: int | None
     start: int
     end: int
+    instructions: int = 1  # that the offset is made of
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +80,13 @@ class Module:
     table: SizeRange | None = None
     memory: SizeRange | None = None
     memory_imported: bool = False
+    table_imported: bool = False
     globals: list[Global] = field(default_factory=list)
     exports: list[RawExport] = field(default_factory=list)
     start: int | None = None
     element_fuel: int | None = None  # what wasmtime counts for references that it makes at the start; None without any
+    global_fuel: int = 0  # what wasmtime counts for globals that are worked out
+    element_segments: int = 0  # of all kinds
     elements: list[Element] = field(default_factory=list)
     declared: frozenset[int] = frozenset()  # functions that `ref.func` may name
     data_count: int | None = None
@@ -92,17 +96,19 @@ class Module:
 
     @property
     def start_fuel(self) -> int:
-        """What wasmtime counts for its own start function: entry, call, the references that it makes, and the data
-        that it copies into an imported memory. As measured: where a memory of the module's own begins with data, it is
-        made as a whole, and what the references cost is lost from the count.
+        """What wasmtime counts for its own start function, as measured: entry and call, constants that are worked out,
+        the references that it makes, and the data that it copies when the memory is imported or an offset is worked
+        out. Where a memory of the module's own begins with data, it is made as a whole, and what was counted before is
+        lost.
         """
         active = [s for s in self.segments if s.offset is not None]
-        copied = active if self.memory_imported else []
-        if self.start is None and self.element_fuel is None and not copied:
+        copies = self.memory_imported or any(segment.instructions > 1 for segment in active)
+        copied = active if copies else []
+        if self.start is None and self.element_fuel is None and not copied and not self.global_fuel:
             return 0
-        fuel = 1 + (self.start is not None) + sum(1 + segment.end - segment.start for segment in copied)
-        made_whole = not self.memory_imported and any(segment.end > segment.start for segment in active)
-        return fuel if made_whole else fuel + (self.element_fuel or 0)
+        fuel = 1 + (self.start is not None) + sum(s.instructions + s.end - s.start for s in copied)
+        made_whole = not copies and any(segment.end > segment.start for segment in active)
+        return fuel if made_whole else fuel + (self.element_fuel or 0) + self.global_fuel
 
     def type_of(self, function: int) -> FuncType:
         """The type of a function index."""

@@ -31,7 +31,7 @@ I32_CONST, I64_CONST, F32_CONST, F64_CONST = 0x41, 0x42, 0x43, 0x44
 PREFIX = 0xFC
 
 # Second byte of the 0xFC prefix.
-MEMORY_INIT, DATA_DROP, MEMORY_COPY, MEMORY_FILL = 8, 9, 10, 11
+MEMORY_INIT, DATA_DROP, MEMORY_COPY, MEMORY_FILL, ELEM_DROP, TABLE_SIZE = 8, 9, 10, 11, 13, 16
 
 # Events of the bulk instructions are numbered past the one-byte opcodes.
 EVENT_MEMORY_INIT, EVENT_DATA_DROP, EVENT_MEMORY_COPY, EVENT_MEMORY_FILL = 0x108, 0x109, 0x10A, 0x10B
@@ -119,5 +119,5 @@ UNSUPPORTED: Final[dict[int, tuple[str, str]]] = {
     0xFE: ("threads", "compile with -mno-atomics"),
 }
 UNSUPPORTED_PREFIXED: Final[dict[int, str]] = {
-    12: "table.init", 13: "elem.drop", 14: "table.copy", 15: "table.grow", 16: "table.size", 17: "table.fill",
+    12: "table.init", 14: "table.copy", 15: "table.grow", 17: "table.fill",
 }  # fmt: skip

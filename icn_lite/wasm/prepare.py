@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import Final
 
 from icn_lite.model.errors import ModuleError
-from icn_lite.wasm import opcodes as op
 from icn_lite.wasm.body import FunctionCode
 from icn_lite.wasm.counter import Names, PlanLookup
 from icn_lite.wasm.decode import decode
@@ -26,6 +25,7 @@ from icn_lite.wasm.lowered import Lowered, bits_type, lower_types
 from icn_lite.wasm.module import Element, Global, Module, SizeRange
 from icn_lite.wasm.nan import FloatPass
 from icn_lite.wasm.opcodes import I32, I64
+from icn_lite.wasm.passive import passive_segments
 from icn_lite.wasm.plan import BASE_BYTES, Plan, make_plan
 from icn_lite.wasm.prepared import FUEL_SCHEDULE, METER, Prepared
 from icn_lite.wasm.rewrite import BodyWriter
@@ -49,7 +49,7 @@ def prepare(module: bytes, limits: Limits = DEFAULT_LIMITS, host: HostTable = HO
     decoded = decode(module, limits)
     rows = resolve_imports(decoded, host)
     code = validate(decoded, limits)
-    refuse_unsupported(decoded, code)
+    refuse_names(decoded)
     lowered = lower_types(decoded, code)
     edits: dict[int, Edits] = {}
     for number, function in enumerate(code):
@@ -85,28 +85,13 @@ def resolve_imports(module: Module, host: HostTable) -> list[HostFunction]:
     return rows
 
 
-def refuse_unsupported(module: Module, code: list[FunctionCode]) -> None:
-    """What is valid but can't be run right by every engine."""
+def refuse_names(module: Module) -> None:
+    """Exports whose names the runner or the engine would take for others."""
     for export in module.exports:
         if export.name.startswith(RESERVED):
             raise ModuleError("unsupported", f"export {export.name!r}: names that begin with {RESERVED!r} are reserved")
         if "\x00" in export.name:
             raise ModuleError("unsupported", f"export {export.name!r}: a NUL in a name ends it in the engine")
-    for function in code:
-        for event in function.events:
-            if event.op == op.EVENT_MEMORY_INIT:
-                raise _refused(
-                    module,
-                    function,
-                    event.at,
-                    "memory.init of a passive data segment",
-                    "compile with -mno-bulk-memory, or link without --shared-memory",
-                )
-
-
-def _refused(module: Module, function: FunctionCode, at: int, message: str, hint: str) -> ModuleError:
-    text = f"{module.describe(function.index)}: {message}"
-    return ModuleError("unsupported", text, offset=at, function=function.index, hint=hint)
 
 
 class _Builder:
@@ -175,6 +160,7 @@ class _Builder:
             exhausted=write_u32(shims.exhausted),
             wrappers={index: shims.host(index, row, module.type_of(index)) for index, row in enumerate(self.rows)},
             helpers=shims.helpers(events, self.memory),
+            segments=passive_segments(draft, self.guest, self.code, shims.take_local(2, 1) + shims.check()),
             block_types={},
         )
         for function in self.code:

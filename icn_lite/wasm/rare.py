@@ -110,7 +110,24 @@ class Rare(Control):
                 self.apply(FuncType((I32, I32, I32), ()), at)
             self.emit(Event(0x100 + code, self.raw, at, pos, cost, index))
             return pos
+        if code == op.ELEM_DROP or code == op.TABLE_SIZE:
+            return self.table(code, at, pos, cost)
         name = op.UNSUPPORTED_PREFIXED.get(code)
         if name is not None:
             raise self.unsupported(name, at, "compile with -mno-reference-types and without table instructions")
         raise self.malformed(f"unknown instruction 0xfc {code}", at)
+
+    def table(self, code: int, at: int, pos: int, cost: int) -> int:
+        """`elem.drop`, `table.size`: what can be said of a table that never changes."""
+        index, pos = self.u32(pos)
+        module = self.module
+        if code == op.ELEM_DROP:
+            if index >= module.element_segments:
+                raise self.fail(f"unknown element segment {index}", at)
+        else:
+            if index or module.table is None:
+                raise self.fail(f"unknown table {index}", at)
+            self.stack.append(I32)
+            index = module.table.minimum
+        self.emit(Event(0x100 + code, self.raw, at, pos, cost, index))
+        return pos

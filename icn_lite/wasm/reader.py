@@ -5,7 +5,7 @@ Every count is bounded by the bytes that are left before anything is allocated f
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from icn_lite.model.errors import ModuleError
 from icn_lite.wasm.leb import read_signed, read_u32, write_signed
@@ -29,6 +29,27 @@ from icn_lite.wasm.opcodes import (
 FUNCREF: Final = 0x70
 EXTERNREF: Final = 0x6F
 REF_HINT: Final = "compile with -mno-reference-types"
+
+
+# The extended constant expressions (core specification 3.0 §3.4.14): i32 and i64 add, sub, mul; type and width.
+_ARITHMETIC: Final = {
+    0x6A: (I32, 32), 0x6B: (I32, 32), 0x6C: (I32, 32), 0x7C: (I64, 64), 0x7D: (I64, 64), 0x7E: (I64, 64),
+}  # fmt: skip
+
+
+class ConstExpr(NamedTuple):
+    """A constant as one instruction without `end`, and the number of instructions that the guest wrote for it."""
+
+    code: bytes
+    instructions: int
+
+
+def _work_out(opcode: int, left: int, right: int, bits: int) -> bytes:
+    """The constant that an instruction gives."""
+    number = left + right if opcode in (0x6A, 0x7C) else left - right if opcode in (0x6B, 0x7D) else left * right
+    number &= (1 << bits) - 1
+    number -= (number >> (bits - 1)) << bits
+    return (b"\x41" if bits == 32 else b"\x42") + write_signed(number)
 
 
 class Reader:
@@ -107,28 +128,43 @@ class Reader:
             raise ModuleError("invalid", f"{what} minimum {minimum} exceeds maximum {maximum}", offset=at)
         return SizeRange(minimum, maximum)
 
-    def const_expr(self, wanted: int) -> bytes:
-        """A constant expression of one instruction, re-encoded without its `end`."""
+    def const_expr(self, wanted: int) -> ConstExpr:
+        """A constant expression: one constant, or sums, differences and products of integers, worked out here."""
         at = self.pos
-        opcode = self.byte()
-        value_type, out = self.const_instruction(opcode, at)
-        closing = self.byte()
-        if closing != END:
-            if closing in (0x6A, 0x6B, 0x6C, 0x7C, 0x7D, 0x7E):
-                raise ModuleError("unsupported", "extended constant expressions", offset=self.pos - 1)
-            raise ModuleError("invalid", "constant expression is not a single constant", offset=self.pos - 1)
+        stack: list[tuple[int, bytes]] = []
+        count = 0
+        while True:
+            here = self.pos
+            opcode = self.byte()
+            if opcode == END:
+                break
+            count += 1
+            if opcode in _ARITHMETIC:
+                value_type, bits = _ARITHMETIC[opcode]
+                if len(stack) < 2 or stack[-1][0] != value_type or stack[-2][0] != value_type:
+                    raise ModuleError(
+                        "invalid", f"constant expression lacks two {TYPE_NAMES[value_type]} operands", offset=here
+                    )
+                right, left = (read_signed(raw, 1, len(raw), bits)[0] for _, raw in (stack.pop(), stack.pop()))
+                stack.append((value_type, _work_out(opcode, left, right, bits)))
+            else:
+                stack.append(self.const_instruction(opcode, here))
+        if len(stack) != 1:
+            raise ModuleError("invalid", f"constant expression leaves {len(stack)} values, expected 1", offset=at)
+        value_type, out = stack[0]
         if value_type != wanted:
             raise ModuleError(
                 "invalid",
                 f"constant has type {TYPE_NAMES[value_type]}, expected {TYPE_NAMES[wanted]}",
                 offset=at,
             )
-        return out
+        return ConstExpr(out, count)
 
-    def offset(self) -> int:
-        """Where an active segment begins: a constant, read as unsigned."""
-        value, _ = read_signed(self.const_expr(I32), 1, 16, 32)
-        return value & 0xFFFFFFFF
+    def offset(self) -> tuple[int, int]:
+        """Where an active segment begins, read as unsigned, and of how many instructions it was made."""
+        expression = self.const_expr(I32)
+        value, _ = read_signed(expression.code, 1, len(expression.code), 32)
+        return value & 0xFFFFFFFF, expression.instructions
 
     def const_instruction(self, opcode: int, at: int) -> tuple[int, bytes]:
         """Type and bytes of one constant instruction."""
@@ -150,6 +186,4 @@ class Reader:
             raise ModuleError("invalid", f"constant reads global {index}, which is not an imported constant", offset=at)
         if opcode in (0xD0, 0xD2):
             raise ModuleError("unsupported", "reference constants", offset=at, hint=REF_HINT)
-        if opcode == END:
-            raise ModuleError("invalid", "empty constant expression", offset=at)
         raise ModuleError("invalid", f"instruction 0x{opcode:02x} in a constant expression", offset=at)

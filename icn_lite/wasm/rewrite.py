@@ -26,7 +26,7 @@ from icn_lite.wasm.body import Event
 from icn_lite.wasm.counter import END_BYTE, Copy, CounterWriter, subtract
 from icn_lite.wasm.encode import locals_of
 from icn_lite.wasm.flow import ENTRY
-from icn_lite.wasm.leb import write_u32
+from icn_lite.wasm.leb import write_signed, write_u32
 from icn_lite.wasm.types import FuncType
 
 # Frames that the copies of a loop add between its body and what lies outside.
@@ -274,13 +274,32 @@ class BodyWriter(CounterWriter):
         self.out.append(b"\x10" + self.names.helpers[event.op])
         self.changed()
 
+    def on_init(self, event: Event, i: int) -> None:
+        """`memory.init`: a function for each segment."""
+        del i
+        self.store()
+        self.out.append(b"\x10" + self.names.segments[event.arg].init)
+        self.changed()
+
+    def on_drop(self, event: Event, i: int) -> None:
+        """`data.drop`: nothing is left of a passive segment that somebody may read."""
+        del i
+        segment = self.names.segments.get(event.arg)
+        if segment is not None and segment.size is not None:
+            self.out.append(b"\x41\x00\x24" + segment.size)
+
+    def on_table_size(self, event: Event, i: int) -> None:
+        """`table.size`: a table never grows."""
+        del i
+        self.out.append(b"\x41" + write_signed(event.arg))
+
     def on_select(self, event: Event, i: int) -> None:
         """`select` with a type, written without."""
         del event, i
         self.out.append(b"\x1b")
 
     def on_nothing(self, event: Event, i: int) -> None:
-        """An instruction whose effect can't be seen here (`data.drop` of a segment that is active)."""
+        """An instruction whose effect can't be seen here (`elem.drop`: nothing reads a passive element segment)."""
         del event, i
 
 
@@ -300,7 +319,9 @@ _WRITERS: Final = {
     op.MEMORY_GROW: BodyWriter.on_helper,
     op.EVENT_MEMORY_COPY: BodyWriter.on_helper,
     op.EVENT_MEMORY_FILL: BodyWriter.on_helper,
-    op.EVENT_MEMORY_INIT: BodyWriter.on_helper,
-    op.EVENT_DATA_DROP: BodyWriter.on_nothing,
+    op.EVENT_MEMORY_INIT: BodyWriter.on_init,
+    op.EVENT_DATA_DROP: BodyWriter.on_drop,
+    op.EVENT_ELEM_DROP: BodyWriter.on_nothing,
+    op.EVENT_TABLE_SIZE: BodyWriter.on_table_size,
     op.SELECT_T: BodyWriter.on_select,
 }

@@ -324,10 +324,10 @@ def test_traps_of_the_guest_are_told_from_ours(engine: type[engines.Wasm3Run], b
         (wat('(module (func (export "long name")))'), {"name_bytes": 4}, "limit"),
         (wat("(module (func))"), {"module_bytes": 10}, "limit"),
         (wat('(module (func (export "icn:fuel")))'), {}, "unsupported"),
-        (wat('(module (memory 1) (data "x") (func (memory.init 0 (i32.const 0) (i32.const 0) (i32.const 1))))'), {},
+        (wat("(module (table 1 funcref) (func (table.copy (i32.const 0) (i32.const 0) (i32.const 1))))"), {},
          "unsupported"),
         (wat("(module (func (result v128) (v128.const i32x4 0 0 0 0)))"), {}, "unsupported"),
-        (wat("(module (table 1 funcref) (func (drop (table.size 0))))"), {}, "unsupported"),
+        (wat("(module (table 1 funcref) (func (drop (table.grow (ref.null func) (i32.const 1)))))"), {}, "unsupported"),
     ],
 )  # fmt: skip
 def test_refusals_name_their_kind(module: bytes, limits: dict[str, int], reason: str) -> None:
