@@ -1,8 +1,8 @@
 """One block from one provider, from where it ends: range after range of it (Block2 with NUM > 0, RFC 7959 §2.4).
 
 Over TCP the provider gives as much at once as fits a message (BERT, RFC 8323 §6). Over UDP blocks of 1 KiB are asked
-for, several at a time: the first by a confirmable request, which tells size and round-trip time, the others by
-non-confirmable ones, which are repeated here. Their number grows with every answer up to `UDP_WINDOW` and is halved
+for by non-confirmable requests, which are repeated here: the first tells size and round-trip time, the others go out
+several at a time. Their number grows with every answer up to `UDP_WINDOW` and is halved
 with every loss (RFC 7252 §4.7 leaves more than one request at a time to such a control).
 """
 
@@ -29,6 +29,7 @@ MAX_BUSY: Final = 3  # times that a provider may say "later" (5.03) before the n
 MAX_BUSY_S: Final = 5
 UDP_WINDOW: Final = 10  # requests at a time: the MAX_PAYLOADS of RFC 9177 §7.2
 RETRY_MIN_S: Final = 0.1  # below, a busy peer is asked twice for what it is about to send
+RETRY_FIRST_S: Final = 0.5  # while the round-trip time is not known; a link at home has less than a tenth of that
 RETRY_MAX_S: Final = 2.0  # RFC 7252's first retransmission
 _BLOCK_PATH: Final = tuple(table.BLOCK.strip("/").split("/")[:-1])
 RETRY_ROUND_TRIPS: Final = 3  # after so many round trips without an answer it is lost
@@ -131,15 +132,37 @@ class Puller:
         """One range, at the block number and size exponent `place`; a provider that says "later" is asked again."""
         patience = MAX_BUSY
         while True:
-            request = _request(wanted.cid, remote, place)
             until_s = min(wanted.until_s, self._loop.time() + self._limits.piece_ms / 1000)
+            ask = self._repeatedly if remote.scheme == "coap" else self._requester.exchange
             try:
-                return self._requester.checked(provider, await self._requester.exchange(provider, request, until_s))
+                return self._requester.checked(
+                    provider, await ask(provider, _request(wanted.cid, remote, place), until_s)
+                )
             except PeerRefused as refused:
                 if refused.retry_after_s is None or patience == 0:
                     raise
                 patience -= 1
                 await asyncio.sleep(min(refused.retry_after_s, MAX_BUSY_S))
+
+    async def _repeatedly(self, provider: PeerAddress, request: Message, until_s: float) -> Message:
+        """A request over UDP, repeated until it is answered."""
+        wait_s = RETRY_FIRST_S
+        while self._loop.time() + wait_s < until_s:
+            asked = request.copy(mid=None, token=b"", transport_tuning=Unreliable)
+            answer = await self._in_time(provider, asked, self._loop.time() + wait_s)
+            if answer is not None:
+                return answer
+            wait_s = min(RETRY_MAX_S, 2 * wait_s)
+        return await self._requester.exchange(provider, request, until_s)
+
+    async def _in_time(self, provider: PeerAddress, request: Message, until_s: float) -> Message | None:
+        """The answer, or None when none came until then; an error that comes sooner is raised."""
+        try:
+            return await self._requester.exchange(provider, request, until_s)
+        except PeerError:
+            if self._loop.time() < until_s:
+                raise
+            return None
 
     async def _burst(self, burst: _Burst, partial: Partial) -> None:
         """The rest of a block over UDP, several requests at a time; `partial` grows in order."""
@@ -181,11 +204,8 @@ class Puller:
         request.transport_tuning = Unreliable
         begun_s = self._loop.time()
         until_s = min(burst.wanted.until_s, begun_s + burst.retry_s)
-        try:
-            answer = await self._requester.exchange(burst.provider, request, until_s)
-        except PeerError:
-            return None
-        if answer.code is Code.SERVICE_UNAVAILABLE:
+        answer = await self._in_time(burst.provider, request, until_s)
+        if answer is None or answer.code is Code.SERVICE_UNAVAILABLE:
             return None
         start = number * UDP_BLOCK_BYTES
         self._check(burst.provider, self._requester.checked(burst.provider, answer), start, burst.size)
