@@ -203,6 +203,8 @@ class Writes:
             value, pos = read_signed(data, pos + 1, end, 32)
         elif data[pos] == op.LOCAL_GET:
             local, pos = read_u32(data, pos + 1, end)
+        else:
+            return None  # the other operand was there before the local
         return (value, local) if data[pos:end] == _I32_NE else None
 
     def overflow(self, index: int, end: int) -> int | None:

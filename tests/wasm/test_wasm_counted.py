@@ -183,6 +183,8 @@ NOT_COUNTED = {
         (br_if 0 (i32.ne (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 100))))""",
     "another comparison": """(loop
         (br_if 0 (i32.lt_s (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 100))))""",
+    "the limit comes first": """(loop
+        (br_if 0 (i32.ne (local.get $n) (local.tee $i (i32.add (local.get $i) (i32.const 1))))))""",
     "no step": "(loop (br_if 0 (i32.ne (local.tee $i (i32.add (local.get $i) (i32.const 0))) (i32.const 10))))",
     "another local's step": """(loop (local.set $k (i32.add (local.get $k) (i32.const 1)))
         (br_if 0 (i32.ne (local.tee $i (i32.add (local.get $k) (i32.const 1))) (i32.const 100))))""",
