@@ -75,6 +75,7 @@ class BodyState:
         self.data = module.data
         self.table_budget = limits.br_table_entries_total
         self.block_budget = limits.block_work
+        self.local_budget = limits.locals_total
         self.function = 0
         self.end = 0
         # the state that rare instructions share with the loop
@@ -184,6 +185,9 @@ class BodyState:
             if len(params) + total > self.limits.locals:
                 raise self.over(f"more than {self.limits.locals} locals", at)
             types += [value_type] * count
+        self.local_budget -= len(types)
+        if self.local_budget < 0:
+            raise self.over(f"more than {self.limits.locals_total} locals in all functions together", at)
         return types, pos
 
     def label(self, depth: int, at: int) -> Types:

@@ -57,6 +57,8 @@ class Control(BodyState):
         if code == op.IF:
             self.pop(I32, at)
         self.pop_all(block_type.params, at)
+        if len(block_type.params) > self.limits.results:
+            raise self.over(f"a block takes {len(block_type.params)} values, at most {self.limits.results}", at)
         if len(self.frames) > self.limits.nesting:
             raise self.over(f"more than {self.limits.nesting} nested blocks", at)
         self.note_floats(block_type)
@@ -123,8 +125,10 @@ class Control(BodyState):
         """`br_table`."""
         count, pos = self.u32(pos)
         self.table_budget -= count
-        if count > self.limits.br_table_entries or self.table_budget < 0:
-            raise self.over(f"br_table of {count} entries", at)
+        if count > self.limits.br_table_entries:
+            raise self.over(f"br_table of {count} entries, at most {self.limits.br_table_entries}", at)
+        if self.table_budget < 0:
+            raise self.over(f"br_tables of more than {self.limits.br_table_entries_total} entries together", at)
         self.pop(I32, at)
         targets: list[int] = []
         for _ in range(count + 1):

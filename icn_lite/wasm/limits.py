@@ -22,12 +22,15 @@ class Limits:
     module_bytes: int = 4 * 1024 * 1024
     # A big compiled program (Lua, zlib, a Rust binary) has 300 to 3000.
     functions: int = 20_000
+    # A signature stands once in what compilers write; a large C++ program has a few hundred.
     types: int = 4096
+    # The table of host functions has less than a hundred rows.
     imports: int = 256
+    # Each becomes one or two functions more, and the engine searches them by name one after the other.
     exports: int = 1024
     # clang emits one to five, AssemblyScript one for each module-level variable.
     globals: int = 1000
-    # MVP modules have at most one; the engine knows no more.
+    # The engine knows one; 0 refuses guests with function pointers.
     tables: int = 1
     # Function pointers and vtables; `icn-runtime.md` has 10,000.
     table_entries: int = 10_000
@@ -40,10 +43,15 @@ class Limits:
     # Locals and operands share the engine's frame of 2000 values; beyond that its compiler gives up or crashes.
     locals: int = 1400
     operands: int = 400
+    # Of all functions together: three bytes declare 1400 of them, and each takes 8 bytes while a module is prepared.
+    # A large program has ten a function.
+    locals_total: int = 500_000
     # A deeper nest of blocks overflows the engine's recursive compiler (50,000 do for certain, 1000 never).
     nesting: int = 500
+    # They are copied at every call; compilers pass more than a few in memory.
     params: int = 100
-    # A call with 1000 results and full locals crashes the engine's compiler; no compiler emits more than a handful.
+    # Of functions, and what a block takes or gives. A call with 1000 results and full locals crashes the engine's
+    # compiler; compilers emit no more than a handful.
     results: int = 16
     # `br_table` compiles in quadratic time: 200,000 entries take half a second.
     br_table_entries: int = 5000
@@ -51,7 +59,9 @@ class Limits:
     # The engine's compiler scans all locals at every block: blocks × (locals + operands), summed over the module;
     # 20 million take it about a second.
     block_work: int = 20_000_000
+    # The largest body of SQLite or Lua has 50 KiB; one function is what the engine compiles without a pause.
     function_bytes: int = 512 * 1024
+    # Names go into messages and into the engine's tables; a mangled C++ name can have some hundred bytes.
     name_bytes: int = 1024
     # Frames that a guest may pile up, in bytes of engine stack; `icn-runtime.md` and icn-core give 1024 KiB.
     stack_bytes: int = 1024 * 1024
