@@ -173,6 +173,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("limit", ("element segments",), Advice("merge the segments of the table (wasm-opt -O)")),
     Row("limit", ("parameters",), Advice("pass a pointer to a struct in place of so many parameters")),
     Row("limit", ("results",), _NO_MULTIVALUE),
+    Row("limit", ("a block takes",), _NO_MULTIVALUE),
     Row("limit", ("name of",), Advice("shorten the name of the import or export")),
     Row("limit", ("locals are too much",), _SPLIT),
     Row("limit", ("locals",), _SPLIT),
