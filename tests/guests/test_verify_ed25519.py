@@ -51,7 +51,7 @@ def plus(a: Point, b: Point) -> Point:
 
 def times(scalar: int, point: Point) -> Point:
     out = NEUTRAL
-    for bit in bin(scalar)[2:]:
+    for bit in f"{scalar:b}":
         out = plus(out, out)
         if bit == "1":
             out = plus(out, point)

@@ -114,7 +114,7 @@ def test_no_proofs_is_an_answer_and_a_key_without_inputs_is_one() -> None:
 
 
 def test_a_proof_by_the_equation_itself() -> None:
-    """With every point of the key at the generator, A·B = 1 + (1 + x) + C holds for A = 3, B = 1, x = 0, C = 1."""
+    """A key whose terms cancel: proofs can be written down, with points at infinity among them."""
     g1 = [KEY["vk_alpha_1"], negated(KEY["vk_alpha_1"])]
     key = {**KEY, "vk_gamma_2": KEY["vk_beta_2"], "vk_delta_2": KEY["vk_beta_2"], "IC": [g1[1], ["0", "1", "0"]]}
     # α·β − α·β + C·β = A·B: with C = A = α and B = β it holds for any input, the input's point being none

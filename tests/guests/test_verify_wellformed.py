@@ -18,17 +18,22 @@ make = load_packer()
 CBOR, JSON = make.CBOR, make.JSON
 MAX_DEPTH = 1024
 
+
+def words(text: str) -> list[str]:
+    return text.split()
+
+
 # RFC 8949, Appendix F.1: not well-formed, each for one reason
-NOT_WELL_FORMED = """
+NOT_WELL_FORMED = words("""
     18 19 1a 1b 1901 1a0102 1b01020304050607 38 58 78 98 9a01ff00 b8 d8 f8 f900 fa0000 fb000000
     41 61 5affffffff00 5bffffffffffffffff010203 7affffffff00 7b7fffffffffffffff010203
-    81 818181818181818181 8200 a1 a20102 a100 a2000000 5f4100 7f6100 9f 9f0102 bf bf01020102 819f 9f8000 9f9f9f9f9fffffffff
-    9f819f819f9fffffff 1c 1d 1e 3c 3d 3e 5c 5d 5e 7c 7d 7e 9c 9d 9e bc bd be dc dd de fc fd fe
+    81 818181818181818181 8200 a1 a20102 a100 a2000000 5f4100 7f6100 9f 9f0102 bf bf01020102 819f 9f8000
+    9f9f9f9f9fffffffff 9f819f819f9fffffff 1c 1d 1e 3c 3d 3e 5c 5d 5e 7c 7d 7e 9c 9d 9e bc bd be dc dd de fc fd fe
     f800 f801 f818 f81f 5f00ff 5f21ff 5f6100ff 5f80ff 5fa0ff 5fc000ff 5fe0ff 7f4100ff 5f5f4100ffff 7f7f6100ffff
     ff 81ff 8200ff a1ff a1ff00 a100ff a20000ff 9f81ff 9f829f819f9fffffffff bf00ff bf000000ff 1f 3f df c0 c1ff 9fc1ff
-""".split()
+""")
 # RFC 8949, Appendix A
-WELL_FORMED = """
+WELL_FORMED = words("""
     00 01 0a 17 1818 1819 1864 1903e8 1a000f4240 1b000000e8d4a51000 1bffffffffffffffff c249010000000000000000
     3bffffffffffffffff c349010000000000000000 20 29 3863 3903e7 f90000 f98000 f93c00 fb3ff199999999999a f93e00 f97bff
     fa47c35000 fa7f7fffff fb7e37e43c8800759c f90001 f90400 f9c400 fbc010666666666666 f97c00 f97e00 f9fc00 fa7f800000
@@ -38,7 +43,7 @@ WELL_FORMED = """
     a0 a201020304 a26161016162820203 826161a161626163 5f42010243030405ff 7f657374726561646d696e67ff 9fff
     9f018202039f0405ffff 9f01820203820405ff 83018202039f0405ff 83019f0203ff820405 bf61610161629f0203ffff
     826161bf61626163ff bf6346756ef563416d7421ff
-""".split()
+""")
 
 
 def verdicts(kind: int, items: list[bytes]) -> list[bool]:
@@ -142,7 +147,12 @@ def test_random_and_damaged_cbor_gets_the_verdict_of_the_rfcs_program() -> None:
 
 
 values: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | st.integers(-(1 << 70), 1 << 70) | st.floats() | st.binary(max_size=40) | st.text(max_size=40),
+    st.none()
+    | st.booleans()
+    | st.integers(-(1 << 70), 1 << 70)
+    | st.floats()
+    | st.binary(max_size=40)
+    | st.text(max_size=40),
     lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.text(max_size=8), inner, max_size=6),
     max_leaves=30,
 )
@@ -173,15 +183,15 @@ def without_bytes(value: Any) -> Any:
     return value
 
 
-GOOD_JSON = r"""
+GOOD_JSON = words(r"""
     0 -0 1.0 -1.5e+10 1E-2 0e0 123456789012345678901234567890 true false null "" "a" "\u0000" "\uD800" "\ud83d\ude00"
     "\"\\\/\b\f\n\r\t" [] [1] [[],{}] {} {"a":1} {"":{"":[]}} {"a":1,"a":2} "é" "€" "𐍈" "￿" "퟿" "" [1,2,3]
-""".split()
-BAD_JSON = r"""
+""")
+BAD_JSON = words(r"""
     01 -01 1. .5 -.5 +1 1e 1e+ 1.e1 - -- 0x1 1_0 NaN Infinity -Infinity tru nul falsey True 'a' "a "\x" "\u12" "\u123g"
     "\U0041" [ ] [1 [1,] [,1] [1,,2] [1}] {] } { {"a"} {"a":} {"a":1,} {a:1} {1:2} {"a":1"b":2} {"a"::1} {,} [1]] 1,2
     "a"b /**/1 [1]//x "\
-""".split()
+""")
 
 
 def as_json(data: bytes) -> bool:
@@ -214,7 +224,11 @@ def test_json_of_every_kind() -> None:
 
 def test_damaged_json_gets_pythons_verdict() -> None:
     rng = random.Random(8259)
-    seeds = [*(text.encode() for text in GOOD_JSON), b'{"a":[1,2.5e-3,{"b":null}],"c":"\\u00e9 \xc3\xa9"}', b"[[[1],[]],-0.5]"]
+    seeds = [
+        *(text.encode() for text in GOOD_JSON),
+        b'{"a":[1,2.5e-3,{"b":null}],"c":"\\u00e9 \xc3\xa9"}',
+        b"[[[1],[]],-0.5]",
+    ]
     items = []
     for _ in range(6000):
         item = bytearray(rng.choice(seeds))
@@ -263,8 +277,8 @@ def test_where_it_stops(kind: int, item: bytes, where: int | None) -> None:
 @pytest.mark.parametrize(
     ("shard", "exit_code"),
     [
-        (make.wellformed([(3, b"x")]), 4), (make.wellformed([(0, b"x")]), 4), (make.wellformed([(CBOR, b"x")]) + b"x", 5),
-        (make.wellformed([(CBOR, b"x")])[:-1], 5),
+        (make.wellformed([(3, b"x")]), 4), (make.wellformed([(0, b"x")]), 4),
+        (make.wellformed([(CBOR, b"x")]) + b"x", 5), (make.wellformed([(CBOR, b"x")])[:-1], 5),
         (struct.pack("<4sIIIIII", b"ICNW", 1, 2, 0xFFFFFFFF, CBOR, 1, CBOR), 5),
     ],
 )  # fmt: skip
