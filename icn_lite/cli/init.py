@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 
 import click
@@ -33,10 +34,13 @@ def init(app: App, ask: bool, passphrase_file: str | None, unsealed: bool, profi
     that must start unattended. A sealed one asks for its passphrase, or takes it from --passphrase-file,
     ICN_LITE_PASSPHRASE_FILE or ICN_LITE_PASSPHRASE, each time a command signs.
 
-    An existing identity is never replaced.
+    The node belongs to a cooperative of its own, called `home`, until it joins others (`icn-lite join`) or invites
+    others into its own (`icn-lite invite`). An existing identity is never replaced.
     """
+    from icn_lite.node.clock import Clock
     from icn_lite.node.config import default_file
     from icn_lite.node.keys import create_key
+    from icn_lite.node.memberships import Memberships
 
     if unsealed and (ask or passphrase_file):
         raise click.UsageError("--unsealed and a passphrase exclude each other")
@@ -51,7 +55,12 @@ def init(app: App, ask: bool, passphrase_file: str | None, unsealed: bool, profi
     if not home.config.exists():
         overrides = {} if profile is None else {"profile": profile}
         home.config.write_text(default_file(overrides), encoding="utf-8")
+    memberships = Memberships(home.cooperatives, key, Clock(), secrets.token_bytes)
+    memberships.load()
+    memberships.ensure_one()
+    cooperative = memberships.held[0]
     lines = [f"Identity  {key.did}", f"Home      {home.path}", f"Key       {'sealed' if key.sealed else 'unsealed'}"]
+    lines.append(f"Member of {cooperative.name}")
     document: Json = {
         "did": str(key.did),
         "peer_id": key.did.peer_id,
@@ -59,6 +68,7 @@ def init(app: App, ask: bool, passphrase_file: str | None, unsealed: bool, profi
         "sealed": key.sealed,
         "config": str(home.config),
         "profile": profile,
+        "cooperative": {"name": cooperative.name, "did": str(cooperative.did)},
     }
     answer(app.out, document, lines)
 

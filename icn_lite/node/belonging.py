@@ -36,7 +36,7 @@ class Belonging:
     def __init__(self, shell: Shell, endpoint: Endpoint, client: Client, memberships: Memberships) -> None:
         self._shell = shell
         self._endpoint = endpoint
-        self._client = client
+        self.client = client
         self._memberships = memberships
         self._places: dict[Did, int] = {}
         self._greetings: dict[Did, int] = {}
@@ -91,7 +91,7 @@ class Belonging:
     async def _pull(self, uri: str, did: Did) -> None:
         start = self._places.get(did, 0)
         for _ in range(MAX_PAGES):
-            blocks, after = _page((await self._client.get(uri, f"{table.REVOCATIONS}?from={start}")).payload)
+            blocks, after = _page((await self.client.get(uri, f"{table.REVOCATIONS}?from={start}")).payload)
             for block in blocks:
                 try:
                     await self._memberships.on_revocation(block)

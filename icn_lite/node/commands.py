@@ -14,6 +14,7 @@ from icn_lite.model.errors import DocumentError, JobError, NotSupported, UsageEr
 from icn_lite.model.job import Full, JobSpec, NoRedundancy, PrivacyLevel, WasmRuntime
 from icn_lite.node import views
 from icn_lite.node.control import Command, Json
+from icn_lite.node.coop_commands import CoopCommands
 from icn_lite.node.origination import JobRun, Originations
 from icn_lite.node.runner import arguments_of
 from icn_lite.store.db import Store
@@ -48,6 +49,7 @@ class Commands:
             "cancel": self.cancel,
             "wait": self.wait,
             "ledger": self.ledger,
+            **CoopCommands(self._node).table(),
         }
 
     async def status(self, request: Mapping[str, Json], body: bytes) -> Json:

@@ -227,9 +227,11 @@ class Memberships:
         return sealed
 
     def find(self, name: str | None) -> Cooperative:
-        """A cooperative by name or DID; without either the only one that this node may invite to."""
+        """A cooperative by name, DID or fingerprint; without one the only one that this node may invite to."""
         if name is not None:
-            named = [held for held in self.held if name in (held.name, str(held.did))]
+            named = [held for held in self.held if name in (held.name, str(held.did), fingerprint(held.did).hex())]
+            if len(named) > 1:  # whoever joins somebody's `home` has two of that name
+                named = [held for held in named if self._may_issue(held)]
             if len(named) != 1:
                 known = ", ".join(held.name for held in self.held) or "none"
                 raise UsageError(f"no one cooperative is called {name!r}", hint=f"this node belongs to: {known}")

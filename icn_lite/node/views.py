@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from icn_lite.model.document import decode
 from icn_lite.model.job import JobSpec, WasmRuntime
+from icn_lite.model.membership import fingerprint
 from icn_lite.model.receipt import ExecutionReceipt, read_receipt
 from icn_lite.node.control import Json
 from icn_lite.store.db import Store
 from icn_lite.work import originator_events as ev
 
 if TYPE_CHECKING:
+    from icn_lite.node.cooperatives import Cooperative
     from icn_lite.node.memberships import Memberships
     from icn_lite.node.node import Node
     from icn_lite.node.origination import JobRun
@@ -132,19 +134,21 @@ def peers_view(node: Node) -> list[Json]:
 
 def cooperatives_view(memberships: Memberships) -> list[dict[str, Json]]:
     """What this node belongs to."""
-    rows: list[dict[str, Json]] = []
-    for cooperative in memberships.held:
-        held = cooperative.held.document
-        void = memberships.why_void(cooperative)
-        rows.append(
-            {
-                "name": held.name,
-                "did": str(held.cooperative),
-                "roles": [role.value for role in held.roles],
-                "scope": held.scope,
-                "expires_at": held.expires_at,
-                "holds_key": cooperative.key is not None,
-                "state": "member" if void is None else void,
-            }
-        )
-    return rows
+    return [cooperative_view(memberships, cooperative) for cooperative in memberships.held]
+
+
+def cooperative_view(memberships: Memberships, cooperative: Cooperative) -> dict[str, Json]:
+    """One cooperative, and what this node is in it."""
+    held = cooperative.held.document
+    void = memberships.why_void(cooperative)
+    return {
+        "name": held.name,
+        "cooperative": str(held.cooperative),
+        "fingerprint": fingerprint(held.cooperative).hex(),
+        "roles": [role.value for role in held.roles],
+        "scope": held.scope,
+        "expires_at": held.expires_at,
+        "holds_key": cooperative.key is not None,
+        "revoked": len(cooperative.revocations),
+        "state": "member" if void is None else void,
+    }

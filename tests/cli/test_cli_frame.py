@@ -169,7 +169,7 @@ def test_completion_scripts(shell: str, capsysbinary: pytest.CaptureFixture[byte
 
 
 def test_the_shell_is_told_the_commands() -> None:
-    done = program(_ICN_LITE_COMPLETE="bash_complete", COMP_WORDS="icn-lite in", COMP_CWORD="1")
+    done = program(_ICN_LITE_COMPLETE="bash_complete", COMP_WORDS="icn-lite ini", COMP_CWORD="1")
     assert done.stdout.split() == ["plain,init"]
 
 

@@ -25,7 +25,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_init_makes_an_identity(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["init", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
-    assert set(answer) == {"did", "peer_id", "home", "sealed", "config", "profile"}
+    assert set(answer) == {"did", "peer_id", "home", "sealed", "config", "profile", "cooperative"}
     assert answer["sealed"] is False
     assert answer["did"] == str(read_key_file(home / "key").did)
     assert stat.S_IMODE((home / "key").stat().st_mode) == 0o600

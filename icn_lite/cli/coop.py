@@ -1,0 +1,133 @@
+"""`icn-lite coop`: the cooperatives that this node belongs to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from icn_lite.cli.app import App, pass_app
+from icn_lite.cli.framework import answer, group, subcommand
+from icn_lite.cli.output import Json
+
+if TYPE_CHECKING:
+    from icn_lite.node.memberships import Memberships
+
+ANSWER_S: Final = 30.0  # a handshake on a busy Pi, and the disk
+
+
+@group("coop", examples=("icn-lite coop list", "icn-lite coop list --json"))
+def coop() -> None:
+    """Make cooperatives, list those that this node belongs to, put members out.
+
+    A cooperative is a key. Whoever holds a membership that it signed is let in by its other members; nobody else is.
+    A node that belongs to none makes one of its own, called `home`, when it first starts.
+    """
+
+
+@subcommand(coop, "create", examples=("icn-lite coop create village", "icn-lite coop create riverside --json"))
+@click.argument("name")
+@pass_app
+def create(app: App, name: str) -> None:
+    """Make a cooperative, of which this node is the first member and admin.
+
+    Its key stays in this home, sealed under this node's own: keep a copy of the home.
+    """
+    from icn_lite.node.coop_commands import check_name
+    from icn_lite.node.views import cooperative_view
+
+    check_name(name)
+    made = ask_running(app, "coop_create", {"name": name})
+    if not isinstance(made, dict):
+        with memberships_of(app) as memberships:
+            made = cooperative_view(memberships, memberships.create(name))
+    answer(app.out, made, [f"Cooperative  {made['name']}", f"DID          {made['cooperative']}",
+                           f"Fingerprint  {made['fingerprint']}"])  # fmt: skip
+
+
+@subcommand(coop, "list", examples=("icn-lite coop list", "icn-lite coop list --json"))
+@pass_app
+def list_(app: App) -> None:
+    """List the cooperatives that this node belongs to, and what it is in each."""
+    from icn_lite.node.views import cooperatives_view
+
+    found = ask_running(app, "coops", {})
+    if not isinstance(found, list):
+        with memberships_of(app) as memberships:
+            found = list(cooperatives_view(memberships))
+    rows = [row for row in found if isinstance(row, dict)]
+    if app.as_json:
+        app.out.document({"cooperatives": rows})
+        return
+    names = {"name": "Name", "roles": "Roles", "scope": "Scope", "fingerprint": "Fingerprint", "state": "State"}
+    app.out.table(list(names.values()), [[_shown(row.get(key)) for key in names] for row in rows])
+
+
+@subcommand(
+    coop,
+    "revoke",
+    examples=(
+        "icn-lite coop revoke did:key:z6MktwupdmLXVVqTzCw4i46r4uGyosGXRnR3XjN4Zq7oMMsw --coop home",
+        "icn-lite coop revoke did:key:z6MktwupdmLXVVqTzCw4i46r4uGyosGXRnR3XjN4Zq7oMMsw --coop home --json",
+    ),
+)
+@click.argument("did")
+@click.option("--coop", "name", metavar="NAME", help="The cooperative, where this node may choose.")
+@pass_app
+def revoke(app: App, did: str, name: str | None) -> None:
+    """Put a member out: every membership that it was given until now is over.
+
+    A running node ends that member's sessions at once and tells its peers, which tell theirs. A node that doesn't
+    run tells them when it does.
+    """
+    from icn_lite.node.coop_commands import revoke as put_out
+
+    told = ask_running(app, "coop_revoke", {"did": did, "coop": name})
+    if not isinstance(told, dict):
+        with memberships_of(app) as memberships:
+            told = asyncio.run(put_out(memberships, name, did))
+    answer(app.out, told, [f"{told['member']} is no member of {told['name']} any more"])
+
+
+def ask_running(app: App, command: str, fields: Mapping[str, str | None]) -> Json:
+    """The answer of the node that runs on the home, None when none does; what it refuses is raised."""
+    from icn_lite.model.errors import PeerError
+    from icn_lite.node.control import ask
+
+    home = app.existing_home()
+    if not home.control_socket.exists():
+        return None
+    given = {key: value for key, value in fields.items() if value is not None}
+    try:
+        return ask(home.control_socket, {**given, "command": command}, timeout_s=ANSWER_S)
+    except PeerError:
+        return None  # a socket that a killed node left behind; whoever runs after all holds the lock
+
+
+@contextlib.contextmanager
+def memberships_of(app: App) -> Iterator[Memberships]:
+    """The memberships of a home on which no node runs; nobody else changes them meanwhile."""
+    from icn_lite.node.clock import Clock
+    from icn_lite.node.memberships import Memberships
+    from icn_lite.store.lock import HomeLock
+
+    home = app.existing_home()
+    key = app.load_key(home)
+    lock = HomeLock.acquire(home.path)
+    try:
+        memberships = Memberships(home.cooperatives, key, Clock(), secrets.token_bytes)
+        memberships.load()
+        memberships.ensure_one()
+        yield memberships
+    finally:
+        lock.release(clean=not lock.after_unclean_end)  # whether the node's last end was clean is for its next start
+
+
+def _shown(value: Json) -> str:
+    if isinstance(value, list):
+        return " ".join(str(item) for item in value)
+    return "" if value is None else str(value)
