@@ -411,7 +411,8 @@ class Originations:
             return
         most = run.machine.terms.job.storage.max_output_bytes
         async with shell.transfers:
-            data = await shell.courier.fetch_block(shell.providers(effect.executor), output, most)
+            # Of the executor alone: who can't show what it says that it made has earned nothing.
+            data = await shell.courier.fetch_block(shell.peers.endpoints(effect.executor), output, most)
         await self._apply(run, ev.OutputStored(output), blocks=[(output, data)])
 
     def _run_of(self, job: Cid) -> JobRun:
