@@ -130,6 +130,7 @@ class Channels:
             content_format=table.COSE_ENCRYPT0,
             observe=observe,
             no_response=message.opt.no_response,
+            transport_tuning=message.transport_tuning,
         )
         outer.remote = message.remote
         return Asked(peer, link, outer, counter)
