@@ -15,11 +15,10 @@ from icn_lite.wasm.limits import Limits
 from icn_lite.wasm.prepared import Prepared
 
 if TYPE_CHECKING:
-    from icn_lite.wasm.survey import Survey
+    from icn_lite.wasm.survey import Instantiation, Survey
 
 ENGINE: Final = "wasmtime-stock"
 METERED_ENGINE: Final = "wasmtime"
-HEAD_BYTES: Final = 4  # as in sandbox/engine_stock.py, which needs wasmtime to be imported
 SPARE_FUEL: Final = 10_000_000  # wasmtime stops loosely at its limit, so it gets more and the counts are compared
 MAX_PAGES: Final = 65536
 STACK: Final = "call_stack_exhausted"
@@ -33,19 +32,22 @@ Answer: TypeAlias = tuple[Literal["passed", "failed", "skipped"], str]
 
 def untouched(prepared: Prepared, module: bytes, pages: int) -> Prepared:
     """The request's module for this engine: the author's bytes, the exports under their own names."""
+    start = _instantiation(module)
+    head = (pages, -1 if start.fuel is None else start.fuel, start.copied)
     return replace(
         prepared,
-        code=pages.to_bytes(HEAD_BYTES, "little") + module,
+        code=b"".join(number.to_bytes(4, "little", signed=True) for number in head) + module,
         start="icn:start",
         exports=tuple(replace(export, bits=None) for export in prepared.exports),
     )
 
 
-def hides_memory(prepared: Prepared, module: bytes) -> bool:
-    """Whether host functions would need a memory that the module keeps to itself."""
-    if not prepared.has_memory or not prepared.imports or exports_memory(prepared):
-        return False
-    return not _survey(module).memory_imported
+def obstacle(prepared: Prepared, module: bytes) -> str:
+    """Why this module can't be measured so; empty when it can."""
+    hidden = prepared.has_memory and prepared.imports and not exports_memory(prepared)
+    if hidden and not _survey(module).memory_imported:
+        return "the module exports no memory, which only preparing opens to the host"
+    return ""
 
 
 def exports_memory(prepared: Prepared) -> bool:
@@ -84,6 +86,12 @@ def _compare_exhausted(receipt: ExecutionReceipt, again: ExecutionReceipt) -> An
     if again.trap is not None and again.fuel_used + AHEAD_FUEL > receipt.fuel_limit:
         return "skipped", f"it traps ({again.trap}) so near to the limit that only the meter tells which came first"
     return "failed", f"{_ended(receipt)} is {_ended(again)} with {again.fuel_used} fuel here"
+
+
+def _instantiation(module: bytes) -> Instantiation:
+    from icn_lite.wasm.survey import instantiation
+
+    return instantiation(module, Limits(memory_pages=MAX_PAGES))
 
 
 def _survey(module: bytes) -> Survey:

@@ -117,10 +117,8 @@ def rerun(receipt: ExecutionReceipt, blocks: Blocks, engine: str = "wasm3") -> C
         call = _call(receipt, blocks)
         order = _order(receipt, call, module, data, _job(receipt, blocks), engine)
         prepared = prepare_order(order)
-        if engine == stock.ENGINE and stock.hides_memory(prepared, module):
-            return _by_the_meter(
-                receipt, blocks, "the module exports no memory, which only preparing opens to the host"
-            )
+        if engine == stock.ENGINE and (obstacle := stock.obstacle(prepared, module)):
+            return _by_the_meter(receipt, blocks, obstacle)
         again = _run_again(receipt, call, order, prepared, _job(receipt, blocks))
     except ModuleError as error:
         # A limit of this device says nothing about the receipt; anything else means that the module never ran.

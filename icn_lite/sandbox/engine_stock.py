@@ -8,6 +8,8 @@ functions and entry rule. What preparation would have done is done from outside:
 - A host function's price is taken from the store before it is called.
 - `icn:start` instantiates, which is where wasmtime runs and charges a start function.
 - The limit of pages stands before the module's bytes (`pack`), since the module itself may allow itself more.
+- wasmtime's default is to map a new memory with its data in it, from a file in memory; the jail forbids files, so here
+  it copies, and counts a unit a byte for that. `pack` says what instantiating counts by default, and that is kept.
 
 A module that doesn't export its memory keeps it from host functions here; preparing is what opens it otherwise.
 """
@@ -27,14 +29,18 @@ if TYPE_CHECKING:
 START = "icn:start"
 FUEL = "icn:fuel"
 PAGE_BYTES = 65536
-HEAD_BYTES = 4
+HEAD_BYTES = 12
 OUT_OF_FUEL = 1  # icn_lite.wasm.types.TrapFlag
 U32 = 0xFFFFFFFF
 
 
-def pack(module: bytes, pages: int) -> bytes:
-    """The `code` of a request for this engine."""
-    return pages.to_bytes(HEAD_BYTES, "little") + module
+def unpack(code: bytes) -> tuple[int, int, int, bytes]:
+    """Pages; what instantiation counts by default or -1 where a start function runs; what copying adds; the module.
+
+    `node/stock.py` packs them, which can't import this: wasmtime may be absent.
+    """
+    pages, fuel, copied = (int.from_bytes(code[at : at + 4], "little", signed=True) for at in (0, 4, 8))
+    return pages, fuel, copied, code[HEAD_BYTES:]
 
 
 class StockEngine(WasmtimeEngine):
@@ -51,10 +57,10 @@ class StockEngine(WasmtimeEngine):
         config.consume_fuel = True
 
     def load(self, code: bytes, links: list[HostLink]) -> None:
-        pages = int.from_bytes(code[:HEAD_BYTES], "little")
+        pages, self._start_fuel, self._copied, module = unpack(code)
         self._store.set_limits(memory_size=pages * PAGE_BYTES)
         try:
-            self._module = wasmtime.Module(self._store.engine, code[HEAD_BYTES:])
+            self._module = wasmtime.Module(self._store.engine, module)
             self._linker = wasmtime.Linker(self._store.engine)
             for link in links:
                 types = [[getattr(wasmtime.ValType, t)() for t in row] for row in (link.params, link.results)]
@@ -80,12 +86,15 @@ class StockEngine(WasmtimeEngine):
     def call(self, name: str, args: list[tuple[str, int]], results: list[str]) -> list[int]:
         if name != START:
             return super().call(name, args, results)
+        before = self._store.get_fuel()
         try:
             self._exports = self._linker.instantiate(self._store, self._module).exports(self._store)
         except wasmtime.Trap as trap:
             raise self._trapped(trap) from None
         except wasmtime.WasmtimeError as error:
             raise EngineError(f"wasmtime: {str(error)[:200]}") from None
+        own = self._store.get_fuel() + self._copied if self._start_fuel < 0 else before - self._start_fuel
+        self._store.set_fuel(own)
         memory = next((item for item in self._exports.values() if isinstance(item, wasmtime.Memory)), None)
         self._memory = self._memory or memory
         return []

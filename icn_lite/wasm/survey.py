@@ -82,6 +82,30 @@ def survey(module: bytes, limits: Limits) -> Survey:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Instantiation:
+    """What wasmtime counts before anything is called.
+
+    `fuel` is the whole of it where no start function runs, else None. `copied` is what it counts more where it fills
+    the memory by copying; its default is to map pages that hold the data already, which costs nothing.
+    """
+
+    fuel: int | None
+    copied: int
+
+
+def instantiation(module: bytes, limits: Limits) -> Instantiation:
+    """The fuel of instantiating a module that `prepare` has accepted; `Module.start_fuel` is that of the default."""
+    decoded = decode(module, limits)
+    if decoded.start is None:
+        return Instantiation(decoded.start_fuel, 0)
+    active = [segment for segment in decoded.segments if segment.offset is not None]
+    data = sum(segment.instructions + segment.end - segment.start for segment in active)
+    entry_and_call = 2
+    copying = entry_and_call + data + (decoded.element_fuel or 0) + decoded.global_fuel
+    return Instantiation(None, copying - decoded.start_fuel)
+
+
 def _measures(module: Module, code: list[FunctionCode], walk: _Walk, limits: Limits) -> Iterator[Measure]:
     """Every structural limit in the order of `Limits`, as far as a module has such a number."""
     values = {
