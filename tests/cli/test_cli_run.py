@@ -16,6 +16,7 @@ from icn_lite.model.cid import Cid
 from icn_lite.model.did import Did
 from icn_lite.model.receipt import read_receipt
 from icn_lite.store.db import Store
+from icn_lite.wasm.prepared import METER
 
 if TYPE_CHECKING:
     from conftest import Program
@@ -45,7 +46,7 @@ def test_a_completed_run(icn: Program, home: Path, guests: Path) -> None:
         "output": str(Cid.of_raw(b"")),
         "output_bytes": 0,
         "engine": "wasm3",
-        "meter": "icn-meter/1",
+        "meter": METER,
         "receipt_error": None,
         "reason": None,
     }
