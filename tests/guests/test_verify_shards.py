@@ -73,7 +73,7 @@ def header_bytes(name: str) -> int:
 @pytest.mark.parametrize("name", IN_PROCESS)
 def test_every_exit_code(name: str) -> None:
     shard, items, bad = sample(name)
-    for engine in (run_wasm3, run_wasmtime):
+    for engine in (run_wasmtime,) if name == "groth16" else (run_wasm3, run_wasmtime):  # a proof takes wasm3 0.3 s
         assert mismatches(engine(code(name), shard), items) == bad
 
         def run(data: bytes, engine=engine, **fields: int) -> tuple[int, str]:  # type: ignore[no-untyped-def]
