@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 from guest_engines import BUILD, GUESTS, run_wasm3, run_wasmtime
+from guest_programs import asc, everywhere, rustc
 
+from icn_lite.model.errors import HostAbiError
 from icn_lite.wasm.hostfuncs import HOST_FUNCTIONS
 from icn_lite.wasm.opcodes import I32, I64
 
@@ -19,13 +21,25 @@ VECTORS = Path(__file__).parent / "vectors"
 DECLARATION = re.compile(r'ICN_IMPORT\("(\w+)"\)\s*(void|i32|i64)\s+\w+\(([^;]*)\);')
 # the compiler whose bytes are committed: Debian 12's
 COMMITTED_CLANG = "14.0.6"
-C_GUESTS = ("echo", "manifest")
+C_GUESTS = ("echo", "manifest", "count")
 BUILD_TIMEOUT_S = 60
 
 
 def value_type(declared: str) -> int:
     """The wasm type of one C parameter or result."""
     return I64 if declared.startswith(("i64", "u64")) else I32
+
+
+def table() -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
+    """The host's own."""
+    return {f.name: (f.params, f.results) for f in HOST_FUNCTIONS.values() if f.module == "icn"}
+
+
+def named_types(params: str) -> tuple[int, ...]:
+    """Of `name: type, …`, as Rust and AssemblyScript write parameters."""
+    types = [part.split(":")[1].strip() for part in params.split(",") if part.strip()]
+    assert all(t in ("i32", "u32", "usize", "i64", "u64") or t.startswith("*") for t in types), types
+    return tuple(value_type(t) for t in types)
 
 
 def test_the_header_declares_the_hosts_table() -> None:
@@ -36,8 +50,42 @@ def test_the_header_declares_the_hosts_table() -> None:
         )
         for name, result, params in DECLARATION.findall((GUESTS / "icn.h").read_text())
     }
-    table = {f.name: (f.params, f.results) for f in HOST_FUNCTIONS.values() if f.module == "icn"}
-    assert declared == table
+    assert declared == table()
+
+
+def test_the_rust_file_declares_the_hosts_table() -> None:
+    text = (GUESTS / "icn.rs").read_text()
+    declared = {
+        name: (named_types(params), (value_type(result),) if result else ())
+        for name, params, result in re.findall(r"pub fn (\w+)\(([^)]*)\)(?: -> (\w+))?;", text)
+    }
+    assert declared == table()
+
+
+def test_the_assemblyscript_file_declares_the_hosts_table() -> None:
+    text = (GUESTS / "icn.ts").read_text()
+    found = re.findall(r'@external\("icn", "(\w+)"\)\s+export declare function (\w+)\(([^)]*)\): (\w+);', text)
+    assert all(imported == name for imported, name, _, _ in found)
+    declared = {
+        name: (named_types(params), () if result == "void" else (value_type(result),))
+        for name, _, params, result in found
+    }
+    assert declared == table()
+
+
+@pytest.mark.parametrize(
+    ("file", "pattern"),
+    [
+        ("icn.h", r"ICN_E_(\w+) = (-\d+)"),
+        ("icn.rs", r"pub const (\w+): Error = Error\((-\d+)\)"),
+        ("icn.ts", r"^  (\w+) = (-\d+),$"),
+    ],
+)
+def test_errors_have_the_specifications_numbers(file: str, pattern: str) -> None:
+    found = re.findall(pattern, (GUESTS / file).read_text(), re.MULTILINE)
+    if file == "icn.ts":
+        found = [(re.sub(r"(?<!^)(?=[A-Z])", "_", name).upper(), number) for name, number in found]
+    assert {name: int(number) for name, number in found} == {error.name: int(error) for error in HostAbiError if error}
 
 
 def clang_version() -> str | None:
@@ -49,11 +97,11 @@ def clang_version() -> str | None:
     return found[1] if found else None
 
 
-def build(out: Path, *sources: str) -> subprocess.CompletedProcess[str]:
-    """Run the kit's script from another folder."""
+def build(out: Path, *sources: str, **names: str) -> subprocess.CompletedProcess[str]:
+    """Run the kit's script from another folder; `names` are its variables."""
     return subprocess.run(
         [GUESTS / "build.sh", *sources],
-        env={**os.environ, "OUT": str(out)},
+        env={**os.environ, "OUT": str(out), **names},
         cwd=out,
         capture_output=True,
         text=True,
@@ -103,7 +151,7 @@ def test_sum_is_built_from_its_text(tmp_path: Path) -> None:
     assert (tmp_path / "sum.wasm").read_bytes() == (BUILD / "sum.wasm").read_bytes()
 
 
-@pytest.mark.parametrize("name", ["echo", "manifest", "sum"])
+@pytest.mark.parametrize("name", ["echo", "manifest", "count", "sum"])
 def test_guests_hold_to_the_first_version_of_wasm(name: str) -> None:
     if not shutil.which("wasm-validate"):
         pytest.skip("wasm-validate is not installed (apt-get install wabt)")
@@ -120,10 +168,18 @@ def test_the_script_names_what_is_missing(tmp_path: Path) -> None:
     done = build(tmp_path, "nobody.c")
     assert done.returncode == 2
     assert "no source nobody.c" in done.stderr
-    (tmp_path / "guest.rs").touch()
-    done = build(tmp_path, "guest.rs")
+    (tmp_path / "guest.go").touch()
+    done = build(tmp_path, "guest.go")
     assert done.returncode == 2
-    assert "neither .c nor .wat" in done.stderr
+    assert "none of .c, .rs, .ts, .wat" in done.stderr
+    for name, compiler, kit in (("guest.rs", "RUSTC", "icn.rs"), ("guest.ts", "ASC", "icn.ts")):
+        (tmp_path / name).touch()
+        done = build(tmp_path, name, **{compiler: "true"})
+        assert done.returncode == 2
+        assert f"{kit} is not beside" in done.stderr
+        done = build(tmp_path, name, **{compiler: "compiler-of-another-world"})
+        assert done.returncode == 1
+        assert "compiler-of-another-world is missing" in done.stderr
     done = subprocess.run(
         [GUESTS / "build.sh", "echo.c"],
         env={**os.environ, "OUT": str(tmp_path), "CLANG": "clang-of-another-world"},
@@ -134,6 +190,28 @@ def test_the_script_names_what_is_missing(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert "apt-get install clang lld" in done.stderr
+
+
+TEXTS = (b"", b"one", b"one two\nthree\n", b" \t\n\v\f\r x \x00\xff\n\ny", bytes(range(256)) * 40)
+
+
+@pytest.mark.parametrize("source", ["count.c", "count.rs", "count.ts"])
+def test_the_example_counts_alike_in_every_language(source: str, tmp_path: Path) -> None:
+    names = {}
+    if source.endswith(".rs"):
+        names = {"RUSTC": rustc("wasm32-unknown-unknown")}
+    elif source.endswith(".ts"):
+        names = {"ASC": asc()}
+    elif clang_version() is None:
+        pytest.skip("clang and wasm-ld are not installed (apt-get install clang lld)")
+    done = build(tmp_path, source, **names)
+    assert done.returncode == 0, done.stderr
+    code = (tmp_path / "count.wasm").read_bytes()
+    for text in TEXTS:
+        outcome = everywhere(code, text, entry="run")
+        assert (outcome.status, outcome.results[0].bits) == ("completed", 0)
+        counts = (text.count(b"\n"), len(text.split()), len(text))
+        assert outcome.output == b"%d %d %d\n" % counts
 
 
 @pytest.mark.parametrize("size", [0, 1, 65535, 200_000])
