@@ -66,7 +66,7 @@ def compare(receipt: ExecutionReceipt, again: ExecutionReceipt, others: list[str
     if receipt.status is not again.status or receipt.trap != again.trap:
         return "failed", f"{_ended(receipt)} is {_ended(again)} here"
     if receipt.trap is not None:
-        return "passed", f"the same trap ({receipt.trap}); fuel at a trap is the meter's own"
+        return "skipped", f"the same trap ({receipt.trap}) with the untouched module; fuel at a trap is the meter's own"
     if others:
         return "failed", "; ".join(others)
     more = again.fuel_used - receipt.fuel_used
@@ -81,6 +81,8 @@ def compare(receipt: ExecutionReceipt, again: ExecutionReceipt, others: list[str
 
 
 def _compare_exhausted(receipt: ExecutionReceipt, again: ExecutionReceipt) -> Answer:
+    if receipt.fuel_used != receipt.fuel_limit:
+        return "failed", f"a run out of fuel has used its limit, {receipt.fuel_limit}, and not {receipt.fuel_used}"
     if again.fuel_used > receipt.fuel_limit:
         return "passed", f"it needs more than {receipt.fuel_limit} fuel in wasmtime too"
     if again.trap is not None and again.fuel_used + AHEAD_FUEL > receipt.fuel_limit:

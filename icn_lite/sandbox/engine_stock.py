@@ -51,6 +51,7 @@ class StockEngine(WasmtimeEngine):
     def __init__(self, stack_bytes: int) -> None:
         super().__init__(stack_bytes)
         self._flag = 0
+        self._owed = 0  # fuel for copying, until the module is instantiated
         self._memory_name: str | None = None
 
     def configure(self, config: wasmtime.Config) -> None:
@@ -71,13 +72,16 @@ class StockEngine(WasmtimeEngine):
                 if isinstance(item.type, wasmtime.MemoryType):
                     self._memory = wasmtime.Memory(self._store, item.type)
                     self._linker.define(self._store, item.module, item.name or "", self._memory)
+                elif isinstance(item.type, wasmtime.TableType):
+                    table = wasmtime.Table(self._store, item.type, None)
+                    self._linker.define(self._store, item.module, item.name or "", table)
         except wasmtime.WasmtimeError as error:
             raise EngineError(f"wasmtime: {str(error)[:200]}") from None
         exports = self._module.exports
         self._memory_name = next((e.name for e in exports if isinstance(e.type, wasmtime.MemoryType)), None)
 
     def get_global(self, name: str) -> int:
-        return self._store.get_fuel() if name == FUEL else self._flag
+        return self._store.get_fuel() + self._owed if name == FUEL else self._flag
 
     def set_global(self, name: str, value: int) -> None:
         if name == FUEL:
@@ -86,7 +90,7 @@ class StockEngine(WasmtimeEngine):
     def call(self, name: str, args: list[tuple[str, int]], results: list[str]) -> list[int]:
         if name != START:
             return super().call(name, args, results)
-        before = self._store.get_fuel()
+        before, self._owed = self._store.get_fuel(), max(0, self._copied)
         try:
             self._exports = self._linker.instantiate(self._store, self._module).exports(self._store)
         except wasmtime.Trap as trap:
@@ -95,6 +99,7 @@ class StockEngine(WasmtimeEngine):
             raise EngineError(f"wasmtime: {str(error)[:200]}") from None
         own = self._store.get_fuel() + self._copied if self._start_fuel < 0 else before - self._start_fuel
         self._store.set_fuel(own)
+        self._owed = 0
         memory = next((item for item in self._exports.values() if isinstance(item, wasmtime.Memory)), None)
         self._memory = self._memory or memory
         return []

@@ -44,6 +44,12 @@ HIDDEN = OWN_MEMORY.replace('(import "env" "memory" (memory 1 2))', "").replace(
 HIDDEN_ALONE = '(module (memory 1) (func (export "run") (result i32) (i32.load (i32.const 0))))'
 GROW = """(module (memory (export "memory") 1)
   (func (export "run") (param i32) (result i32) (memory.grow (local.get 0))))"""
+LEAVES = """(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1) (data (i32.const 0) "abcdef") (func $begin (call $exit (i32.const 3)))
+  (start $begin) (func (export "_start")))"""
+OWN_TABLE = """(module (import "env" "table" (table 2 funcref)) (elem (i32.const 0) $f) (type $t (func (result i32)))
+  (func $f (result i32) (i32.const 9))
+  (func (export "run") (result i32) (call_indirect (type $t) (i32.const 0))))"""
 WORDS = """(module
   (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
@@ -97,6 +103,8 @@ def made(home: Home, code: bytes | str, *words: str, **fields: object) -> tuple[
         (OWN_MEMORY, (), {"input": b"through a memory of the host's"}),
         (GROW, ("i32:3",), {"invoke": "run"}),
         (HIDDEN_ALONE, (), {}),
+        (LEAVES, (), {}),
+        (OWN_TABLE, (), {}),
         (WORDS, ("one", "two"), {"input": b"seed"}),
     ],
 )  # fmt: skip
@@ -135,9 +143,11 @@ def test_a_receipt_that_lies_is_caught(home: Home, changes: dict[str, object], w
     assert words in check.detail
 
 
-def test_a_trap_is_the_same_trap(home: Home) -> None:
+def test_a_trap_is_the_same_trap_and_its_fuel_the_meters(home: Home) -> None:
     receipt, blocks = made(home, DIVIDE, "i32:0", invoke="run")
-    assert rerun(receipt, blocks, ENGINE).state == "passed"
+    check = rerun(receipt, blocks, ENGINE)
+    assert (check.state, "the same trap" in check.detail) == ("passed", True)
+    assert rerun(replace(receipt, fuel_used=receipt.fuel_used + 1), blocks, ENGINE).state == "failed"
     other = rerun(replace(receipt, trap="unreachable"), blocks, ENGINE)
     assert (other.state, "integer_divide_by_zero" in other.detail) == ("failed", True)
 
@@ -146,6 +156,7 @@ def test_what_ran_out_of_fuel_needs_more_than_the_limit(home: Home) -> None:
     receipt, blocks = made(home, SPIN, fuel_limit=10_000)
     assert receipt.trap == "out_of_fuel"
     assert rerun(receipt, blocks, ENGINE).state == "passed"
+    assert rerun(replace(receipt, fuel_used=9_999), blocks, ENGINE).state == "failed"
     enough, more = made(home, COUNT)
     short, short_blocks = made(home, COUNT, fuel_limit=enough.fuel_used - 1)
     assert short.trap == "out_of_fuel"
