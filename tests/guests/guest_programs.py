@@ -54,16 +54,19 @@ def clang_with_wasi() -> str:
     return clang
 
 
+WASI_TARGETS = ("wasm32-wasip1", "wasm32-wasi")  # as Rust calls it since 1.78, and before
+
+
 @cache
-def rustc(target: str) -> str:
-    """A rustc that has the target's standard library; the one that rustup manages seldom does."""
+def rustc(*targets: str) -> tuple[str, str]:
+    """A rustc that has the standard library of one of the targets; the one that rustup manages seldom does."""
     for candidate in (os.environ.get("RUSTC"), "/usr/bin/rustc", shutil.which("rustc")):
-        if candidate and Path(candidate).exists():
-            command = [candidate, "--print", "target-libdir", "--target", target]
+        for target in targets if candidate and Path(candidate).exists() else ():
+            command = [str(candidate), "--print", "target-libdir", "--target", target]
             told = subprocess.run(command, capture_output=True, text=True, check=False, timeout=COMPILER_TIMEOUT_S)
             if told.returncode == 0 and Path(told.stdout.strip()).is_dir():
-                return candidate
-    pytest.skip(f"no rustc for {target}: apt-get install rustc libstd-rust-dev-wasm32 lld")
+                return str(candidate), target
+    pytest.skip(f"no rustc for {' or '.join(targets)}: apt-get install rustc libstd-rust-dev-wasm32 lld")
 
 
 @cache
@@ -90,9 +93,11 @@ def c_program(source: str, *flags: str) -> bytes:
     return built.stdout
 
 
-def rust_program(folder: Path, source: str, target: str, *flags: str) -> bytes:
+def rust_program(folder: Path, source: str) -> bytes:
+    """A WASI command as rustc makes it."""
     (folder / "program.rs").write_text(source)
-    command = [rustc(target), "--target", target, "-O", "-C", "strip=symbols", *flags, "program.rs", "-o", "rust.wasm"]
+    compiler, target = rustc(*WASI_TARGETS)
+    command = [compiler, "--target", target, "-O", "-C", "strip=symbols", "program.rs", "-o", "rust.wasm"]
     compile_with(command, cwd=folder)
     return (folder / "rust.wasm").read_bytes()
 

@@ -199,7 +199,7 @@ TEXTS = (b"", b"one", b"one two\nthree\n", b" \t\n\v\f\r x \x00\xff\n\ny", bytes
 def test_the_example_counts_alike_in_every_language(source: str, tmp_path: Path) -> None:
     names = {}
     if source.endswith(".rs"):
-        names = {"RUSTC": rustc("wasm32-unknown-unknown")}
+        names = {"RUSTC": rustc("wasm32-unknown-unknown")[0]}
     elif source.endswith(".ts"):
         names = {"ASC": asc()}
     elif clang_version() is None:

@@ -109,7 +109,7 @@ def test_c_with_its_whole_library(flags: tuple[str, ...], tmp_path: Path) -> Non
 
 @pytest.fixture(scope="module")
 def rust_tour(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return rust_program(tmp_path_factory.mktemp("rust"), RUST_TOUR, "wasm32-wasi")
+    return rust_program(tmp_path_factory.mktemp("rust"), RUST_TOUR)
 
 
 def test_rust_with_its_whole_library(rust_tour: bytes) -> None:
@@ -124,7 +124,8 @@ def test_rust_with_its_whole_library(rust_tour: bytes) -> None:
 def test_a_rust_panic_is_a_trap_with_its_words_in_the_log(rust_tour: bytes) -> None:
     outcome = everywhere(rust_tour, b"panic\n")
     assert (outcome.status, outcome.trap) == ("trapped", "unreachable")
-    assert b"panicked at 'as asked'" in outcome.log
+    assert b"panicked at" in outcome.log
+    assert b"as asked" in outcome.log
 
 
 @pytest.mark.parametrize(
