@@ -4,7 +4,8 @@ The algorithm. Costs are summed into *points*. A point is the place after one ev
 from which all the instructions that are charged there run together, unless the run traps. Walking the events in
 order: a branch that may be taken opens a point behind it; `if`, `else` and `loop` open one for their arm or body;
 the `end` of a block goes on with the point from before the block when no branch inside leaves past that end (a
-*dominator join*), and opens a point when one does. What both arms of an `if` cost at least is charged before it.
+*dominator join*), and opens a point when one does. What both arms of an `if` cost at least is charged before it; so it
+is where compilers write the two ways as a block, left by `br_if` for one of them and by other means after the other.
 
     local.get 0        ;; 1 ┐
     if                 ;; 1 │ entry: 1 + 1 + 1 + 1 = 4, the entry itself costs 1
@@ -50,6 +51,8 @@ OWN_COST: Final[dict[int, int]] = {
     op.EVENT_MEMORY_INIT: 1, op.EVENT_DATA_DROP: 1, op.EVENT_MEMORY_COPY: 1, op.EVENT_MEMORY_FILL: 1,
     op.EVENT_ELEM_DROP: 1, op.EVENT_TABLE_SIZE: 1,
 }  # fmt: skip
+# After these, control never goes on to the next instruction.
+_ENDING: Final = frozenset((op.BR, op.BR_TABLE, op.RETURN))
 # Behind these, others read or change the counter.
 LOOKING: Final = frozenset(
     (op.CALL, op.CALL_INDIRECT, op.MEMORY_GROW, op.EVENT_MEMORY_INIT, op.EVENT_MEMORY_COPY, op.EVENT_MEMORY_FILL)
@@ -90,6 +93,9 @@ class _Frame:
     point: int  # where charging goes on after an end that is always reached
     lowest: int  # outermost frame that a branch inside goes to
     other: int  # the `else` event
+    first: int | None = None  # where the first branch to the end of this block stands
+    chain: int | None = None  # the last such branch; None when one of them is not the other way of the one before
+    shared: list[tuple[int, int, int]] = field(default_factory=list)  # (point, two ways that lead from it)
 
 
 class _Analysis:
@@ -124,6 +130,7 @@ class _Analysis:
             charges[point] = charges.get(point, 0) + event.cost + own[code]
             if code == op.END:
                 if len(self.frames) == 1:
+                    self.share(self.frames[0])
                     break
                 self.close(i)
             elif code == op.IF or code == op.LOOP or code == op.BLOCK:
@@ -195,8 +202,18 @@ class _Analysis:
             self.note_exit(i)
             return
         frames[-1].lowest = min(frames[-1].lowest, target)
+        self.note_way(i, frames[target], target == len(frames) - 1)
         if conditional:
             self.point = i
+
+    def note_way(self, i: int, frame: _Frame, here: bool) -> None:
+        """Remember the branches to the end of a block that form one chain of decisions."""
+        if frame.first is None and here and self.events[i].op == op.BR_IF:
+            frame.first, frame.chain = self.point, i
+        elif frame.chain is not None and self.point == frame.chain and here and self.events[i].op == op.BR_IF:
+            frame.chain = i
+        else:
+            frame.first, frame.chain = i, None
 
     def note_exit(self, i: int) -> None:
         """Remember what the points that cover an exit have cost so far."""
@@ -209,6 +226,7 @@ class _Analysis:
         """Leave a block."""
         frames, charges = self.frames, self.flow.charges
         frame = frames.pop()
+        self.share(frame)
         self.looping -= frame.op == op.LOOP
         if frame.other:
             both = min(charges.get(frame.at, 0), charges.get(frame.other, 0))
@@ -227,7 +245,22 @@ class _Analysis:
         if frame.at in self.rounds_of:
             self.count(frame.at, frame.point, self.rounds_of[frame.at])
         frames[-1].lowest = min(frames[-1].lowest, frame.lowest)
-        self.point = i if frame.lowest < len(frames) else frame.point
+        self.point = frame.point
+        if frame.lowest < len(frames):
+            self.point = i
+            plain = frame.op == op.BLOCK and self.events[i - 1].op in _ENDING and self.unrolled >= len(frames)
+            if plain and frame.first is not None and frame.chain is not None:
+                frames[-1].shared.append((frame.first, frame.chain, i))
+
+    def share(self, frame: _Frame) -> None:
+        """Charge before a decision what both ways cost at least, now that all of them is known."""
+        charges = self.flow.charges
+        for before, one, other in reversed(frame.shared):
+            both = min(charges.get(one, 0), charges.get(other, 0))
+            if both:
+                charges[one] -= both
+                charges[other] -= both
+                charges[before] = charges.get(before, 0) + both
 
     def count(self, loop: int, point: int, rounds: Rounds) -> None:
         """Charge a loop whose rounds are known at the point before it, if the sums allow."""

@@ -16,9 +16,9 @@ from icn_lite.wasm import opcodes as op
 from icn_lite.wasm.body import Event, FunctionCode
 from icn_lite.wasm.counted import Rounds, Writes
 
-# Bytes of a loop's body, and how often it is written. Short ones gain most; long copies lose again what they save,
-# because the host predicts their jumps worse.
-UNROLL: Final = ((60, 8), (120, 4), (450, 2))
+# Bytes of a loop's body, and how often it is written. Each copy more saves less, and from the last one back to the
+# first is a jump that the host predicts worse, so longer loops and more copies lose again what they save.
+UNROLL: Final = ((60, 3),)
 # Exits are looked at with every block around them: this bounds that product in a single loop.
 UNROLLED_EXITS: Final = 64
 UNROLLED_NESTING: Final = 32
