@@ -176,6 +176,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("limit", ("a block takes",), _NO_MULTIVALUE),
     Row("limit", ("name of",), Advice("shorten the name of the import or export")),
     Row("limit", ("locals are too much",), _SPLIT),
+    Row("limit", ("locals in all",), _SMALLER),
     Row("limit", ("locals",), _SPLIT),
     Row("limit", ("operands",), _SPLIT),
     Row("limit", ("nested blocks",), _SPLIT),

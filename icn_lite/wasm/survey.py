@@ -121,6 +121,7 @@ def _measures(module: Module, code: list[FunctionCode], walk: _Walk, limits: Lim
         "segments": max(len(module.segments), len(module.elements)),
         "passive_bytes": sum(s.end - s.start for s in module.segments if s.offset is None),
         "locals": max((len(function.locals) for function in code), default=0),
+        "locals_total": sum(len(function.locals) for function in code),
         "operands": max((function.operand_peak for function in code), default=0),
         "nesting": walk.nesting,
         "params": max((len(t.params) for t in module.types), default=0),
