@@ -70,7 +70,7 @@ class Asked:
 
     def open(self, answer: Message) -> Message:
         """The answer inside; raises `SessionLostError`, or `PeerError` for what is not the peer's."""
-        if answer.code.is_successful() and answer.opt.content_format == table.COSE_ENCRYPT0:
+        if answer.code.is_successful():
             if self.link.closed:
                 raise PeerError(f"the session with {self.peer} was ended")
             try:
@@ -108,15 +108,22 @@ class Channels:
         await asyncio.gather(*shaking, return_exceptions=True)
         self._links.clear()
 
-    async def seal(self, peer: PeerAddress, message: Message, ask: Ask, until_s: float) -> Asked:
-        """Seal a request in the session with a peer, which is begun if there is none."""
+    def ready(self, peer: PeerAddress) -> Link | None:
+        """The session with a peer, if there is one that needs no handshake now."""
         link = self._links.get(peer)
+        if link is None:
+            return None
         now_s = self._loop.time()
-        if link is None or not link.good(now_s):
-            link = await self._begun(peer, ask, until_s)
-        elif link.old(now_s) and peer not in self._shaking:
+        return link if link.good(now_s) and (not link.old(now_s) or peer in self._shaking) else None
+
+    async def link(self, peer: PeerAddress, ask: Ask, until_s: float) -> Link:
+        """The session with a peer, which is begun if there is none; an old one still serves while the next is made."""
+        link = self._links.get(peer)
+        if link is None or not link.good(self._loop.time()):
+            return await self._begun(peer, ask, until_s)
+        if peer not in self._shaking:
             self._begin(peer, ask)
-        return self.seal_in(peer, link, message)
+        return link
 
     @staticmethod
     def seal_in(peer: PeerAddress, link: Link, message: Message) -> Asked:
@@ -127,11 +134,10 @@ class Channels:
             code=Code.FETCH if observe is not None else Code.POST,
             payload=sealed,
             uri_path=_CHANNEL_PATH,
-            content_format=table.COSE_ENCRYPT0,
-            observe=observe,
-            no_response=message.opt.no_response,
             transport_tuning=message.transport_tuning,
         )
+        if observe is not None:
+            outer.opt.observe = observe
         outer.remote = message.remote
         return Asked(peer, link, outer, counter)
 

@@ -153,8 +153,11 @@ class Requester:
     async def sealed(self, peer: PeerAddress, message: Message, until_s: float) -> Asked:
         """A request, whose peer's address was resolved, sealed in the session with that peer."""
         assert self.channels is not None
-        async with _before(peer, until_s):
-            return await self.channels.seal(peer, message, self.asks(peer, message.remote), until_s)
+        link = self.channels.ready(peer)
+        if link is None:
+            async with _before(peer, until_s):
+                link = await self.channels.link(peer, self.asks(peer, message.remote), until_s)
+        return self.channels.seal_in(peer, link, message)
 
     def asks(self, peer: PeerAddress, remote: EndpointAddress) -> Ask:
         """How a peer at this address, or on this connection, is asked for a handshake's next message."""

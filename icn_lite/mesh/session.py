@@ -14,9 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from nacl import bindings
-from nacl.exceptions import CryptoError
-
+from icn_lite.mesh import aead
 from icn_lite.mesh.handshake import SID_BYTES
 from icn_lite.mesh.noise import IV_BYTES, Keys
 from icn_lite.model.errors import DocumentError, SignatureError, VerificationError
@@ -36,9 +34,6 @@ _SID_AT: Final = len(_BEGIN) + len(_HEAD)
 _COUNTER_AT: Final = len(_BEGIN) + _PROTECTED_BYTES - COUNTER_BYTES
 _CIPHER_AT: Final = len(_BEGIN) + _PROTECTED_BYTES + 1
 _STRUCTURE: Final = b"\x83\x68Encrypt0" + bytes((0x40 | _PROTECTED_BYTES,))  # RFC 9052 §5.3: Enc_structure
-
-_encrypt = bindings.crypto_aead_chacha20poly1305_ietf_encrypt
-_decrypt = bindings.crypto_aead_chacha20poly1305_ietf_decrypt
 
 
 def _byte_string(length: int) -> bytes:
@@ -90,7 +85,7 @@ class Sealer:
         nonce = (self._iv ^ self.counter).to_bytes(IV_BYTES, "big")
         self.counter += 1
         protected = self._protected + number
-        cipher = _encrypt(plain, _STRUCTURE + protected + _byte_string(len(aad)) + aad, nonce, self._key)
+        cipher = aead.encrypt(plain, _STRUCTURE + protected + _byte_string(len(aad)) + aad, nonce, self._key)
         return b"".join((_BEGIN, protected, b"\xa0", _byte_string(len(cipher)), cipher))
 
 
@@ -109,11 +104,7 @@ class Opener:
         nonce = (self._iv ^ int.from_bytes(counter, "big")).to_bytes(IV_BYTES, "big")
         protected = message[len(_BEGIN) : _CIPHER_AT - 1]
         structure = _STRUCTURE + protected + _byte_string(len(aad)) + aad
-        try:
-            plain: bytes = _decrypt(_ciphertext(message), structure, nonce, self._key)
-        except CryptoError as error:
-            raise SignatureError("a sealed message does not hold") from error
-        return plain
+        return aead.decrypt(_ciphertext(message), structure, nonce, self._key)
 
 
 def counter_of(message: bytes) -> int:

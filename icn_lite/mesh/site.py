@@ -48,6 +48,7 @@ MAX_QUERY: Final = 8  # parts of a query; nothing here takes more than two
 MAX_LATER: Final = 32  # answers to POSTs that wait for their second block, 4 KiB each at most
 
 
+_CHANNEL_CODES: Final = (Code.POST, Code.FETCH)
 _CHANNEL_PATH: Final = tuple(table.CHANNEL.strip("/").split("/"))
 
 
@@ -79,7 +80,9 @@ class Site:
             await self._answer(pipe, request, None)
             return
         try:
-            _route(request)
+            _check_options(request)
+            if request.code not in _CHANNEL_CODES:
+                raise Refusal("no_such_method", f"{table.CHANNEL} takes POST, and FETCH to observe")
             opened = self._door.open(bytes(request.payload), asyncio.get_running_loop().time())
             asked = inner.decode_request(opened.plain, request)
         except Refusal as refusal:
@@ -292,13 +295,11 @@ class _SealedAnswers:
             raise Refusal("session_unknown")
         sealed = session.end.answer(inner.encode(response), self._opened.counter)
         observe = response.opt.observe
-        outer = Message(
-            code=Code.CONTENT if observe is not None else Code.CHANGED,
-            payload=sealed,
-            content_format=table.COSE_ENCRYPT0,
-            observe=observe,
-        )
-        outer.opt.no_response = self._pipe.request.opt.no_response
+        outer = Message(code=Code.CONTENT if observe is not None else Code.CHANGED, payload=sealed)
+        if observe is not None:
+            outer.opt.observe = observe
+        if response.opt.no_response is not None:
+            outer.opt.no_response = response.opt.no_response
         self._pipe.add_response(outer, is_last=is_last)
 
 

@@ -103,7 +103,7 @@ class Row:
 
 CORE: Final = "/.well-known/core"
 HANDSHAKE: Final = "/icn/hs"
-CHANNEL: Final = "/icn/s"
+CHANNEL: Final = "/icn"  # one segment: it stands on every sealed request
 PING: Final = "/icn/ping"
 CAPABILITY: Final = "/icn/cap"
 JOBS: Final = "/icn/jobs"
