@@ -6,8 +6,10 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 
 import pytest
+import wasmtime
 from sandbox_kit import ANSWER, ENGINE_NAMES, HOST, attack, request, state, until, use_attack_engine
 
 from icn_lite.model.errors import FailureReason, UsageError
@@ -15,6 +17,8 @@ from icn_lite.sandbox import hostabi
 from icn_lite.sandbox.outcome import RunOutcome, RunRequest
 from icn_lite.sandbox.pool import Pool, PoolConfig, run_once
 from icn_lite.sandbox.value import parse_value
+from icn_lite.wasm.limits import DEFAULT_LIMITS
+from icn_lite.wasm.prepare import prepare
 
 LONG = {"fuel_limit": 1 << 60, "timeout_ms": 60_000}
 SOON = {"fuel_limit": 1 << 60, "timeout_ms": 300}  # a deadline that a test may wait for
@@ -128,6 +132,28 @@ async def test_a_flood_of_lines_is_cut_at_the_limit_and_most_of_it_is_there_afte
     assert ended.status == "failed"
     assert at_least <= len(ended.log) <= 30_000
     assert flood.startswith(ended.log)
+
+
+GROWS = f"""(module {HOST} (memory 1 20000) (data (i32.const 0) "so far so good")
+  (func (export "run") (result i32)
+    (call $log (i32.const 0) (i32.const 14))
+    (drop (memory.grow (i32.const 12000)))
+    (i32.const 0)))"""
+
+
+async def test_memory_that_the_device_cannot_give_is_a_failure_with_its_log() -> None:
+    """The jail makes room for the pages of the run: a module prepared for more finds a device that has none left.
+
+    On wasm3 only, since children with wasmtime have no limit of address space.
+    """
+    prepared = prepare(bytes(wasmtime.wat2wasm(GROWS)), replace(DEFAULT_LIMITS, memory_pages=20_000))
+    assert prepared.memory_max_pages == 20_000
+    run = RunRequest(replace(prepared, memory_max_pages=160), fuel_limit=1 << 60)
+    async with Pool(PoolConfig(workers=1)) as pool:
+        outcome = await pool.run(run)
+        assert (outcome.status, outcome.failure) == ("failed", FailureReason.OUT_OF_MEMORY), outcome
+        assert outcome.log == b"so far so good\n"
+        assert (await pool.run(said(2))).log == lines(2)
 
 
 async def test_fewer_host_calls_than_everywhere_are_the_devices_failure(pool: Pool) -> None:
