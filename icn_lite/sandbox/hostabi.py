@@ -283,8 +283,8 @@ class IcnFunctions:
         name = self._memory.read(cid, cid_len)
         data = self._streams.blocks.get(name)
         if data is None:
-            if not name or name not in (self._facts.initial_input_cid, self._facts.stage_input_cid):
-                return NOT_FOUND
+            if not name or name != (self._facts.stage_input_cid or self._facts.initial_input_cid):
+                return NOT_FOUND  # of a later stage the job's first input is not at hand
             data = self._streams.input
         if max_len == 0:
             return len(data)

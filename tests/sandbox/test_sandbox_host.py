@@ -144,7 +144,7 @@ def bad_pointers() -> Iterator[Case]:
                 if name == "host_data_read_cid" and at == 0 and length & 0xFFFFFFFF > 128:
                     result = E.INVALID_PARAMETERS
                 what = f"bad pointer {at}: {pointer} {length}"
-                yield Case(name, what, tuple(args), result, context=replace(FACTS, initial_input_cid="a"))
+                yield Case(name, what, tuple(args), result, context=replace(FACTS, stage_input_cid="a"))
             at += 1 if isinstance(kind, int) else 2
 
 
@@ -243,6 +243,12 @@ def of_the_child() -> Iterator[Case]:
     yield Case(READ, "the input", (0, 59, 59, OUT, 64), 64, left=INPUT[:64], context=own, input=CID_INPUT)
     yield Case(READ, "how long is it", (0, 59, 0, -1, 0), len(CID_INPUT), context=own, input=CID_INPUT)
     yield Case(READ, "past its end", (0, 59, -1, OUT, 64), 0, context=own, input=CID_INPUT)
+    later = RunContext(initial_input_cid=INPUT_CID, stage_input_cid=str(Cid.of_raw(CID_INPUT)))
+    yield Case(
+        READ, "the job's input in a later stage", (0, 59, 0, OUT, 64), E.NOT_FOUND, context=later, input=CID_INPUT
+    )
+    first = RunContext(initial_input_cid=INPUT_CID)
+    yield Case(READ, "the job's input", (0, 59, 59, OUT, 64), 64, left=INPUT[:64], context=first, input=CID_INPUT)
     yield Case(READ, "another block", (0, 59, 0, OUT, 64), E.NOT_FOUND, context=NO_FACTS, input=CID_INPUT)
     yield Case(READ, "no CID", (0, 0, 0, OUT, 64), E.NOT_FOUND, context=NO_FACTS)
     yield Case(READ, "128 characters", (0, 128, 0, OUT, 64), E.NOT_FOUND)
