@@ -12,9 +12,12 @@ from typing import Any
 import wasm3
 import wasmtime
 
+from icn_lite.sandbox.engine import Trap
+from icn_lite.sandbox.engine_wasm3 import named_trap
+from icn_lite.sandbox.engine_wasmtime import TRAPS
 from icn_lite.wasm.hostfuncs import HostTable
 from icn_lite.wasm.prepare import Prepared
-from icn_lite.wasm.types import Import
+from icn_lite.wasm.types import Import, TrapFlag
 
 PLENTY = 1 << 50
 Host = Callable[..., Any]
@@ -22,18 +25,34 @@ Host = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run gave: results as unsigned integers (floats as bits), or the trap flag, and the counter."""
+    """What a run gave: results as unsigned integers (floats as bits), or the trap and its flag, and the counter."""
 
     results: tuple[int, ...] | None
     trapped: bool
     flag: int
     fuel_left: int
+    trap: str | None = None  # its name in receipts
+
+
+OURS = {
+    TrapFlag.OUT_OF_FUEL: "out_of_fuel",
+    TrapFlag.CALL_STACK_EXHAUSTED: "call_stack_exhausted",
+    TrapFlag.HOST_MEMORY: "host_memory",
+    TrapFlag.UNREACHABLE: "unreachable",
+}
+
+
+def wasmtime_trap(trap: wasmtime.Trap) -> str:
+    code = trap.trap_code
+    if code is None:
+        return trap.message
+    return "out_of_fuel" if code.name == "OUT_OF_FUEL" else TRAPS[code.name]
 
 
 _thread = threading.local()
 
 
-def in_big_thread(work: Callable[[], Any]) -> Any:
+def in_big_thread(work: Callable[[], Any], timeout_s: float | None = 600) -> Any:
     """Run with 256 MiB of native stack, which the interpreter's worst case needs."""
     if getattr(_thread, "is_big", False):
         return work()
@@ -52,8 +71,8 @@ def in_big_thread(work: Callable[[], Any]) -> Any:
         thread.start()
     finally:
         threading.stack_size(old)
-    thread.join(120)
-    assert box, "the run did not end in 120 s"
+    thread.join(timeout_s)
+    assert box, f"the run did not end in {timeout_s} s"
     good, value = box[0]
     if not good:
         raise value
@@ -117,6 +136,7 @@ class Wasm3Run:
         function = self.runtime.find_function(real)
         signed = [_signed(a, 32 if t == 1 else 64) for a, t in zip(args, function.arg_types, strict=True)]
         results: tuple[int, ...] | None = None
+        trap: str | None = None
         try:
             got = in_big_thread(lambda: function(*signed))
             if not widths:
@@ -126,11 +146,20 @@ class Wasm3Run:
             else:
                 results = tuple(_unsigned(v, w) for v, w in zip(got, widths, strict=True))
         except RuntimeError as error:
-            if "[trap]" not in str(error):
+            named = named_trap(str(error))
+            if not isinstance(named, Trap):
                 raise
-        return Outcome(
-            results, results is None, module.get_global(prepared.trap_global), module.get_global(prepared.fuel_global)
-        )
+            trap = named.name
+        flag = module.get_global(prepared.trap_global)
+        return Outcome(results, results is None, flag, module.get_global(prepared.fuel_global), OURS.get(flag, trap))
+
+    def memory(self) -> bytes:
+        """The whole linear memory."""
+        return bytes(self.runtime.get_memory(0) or b"")
+
+    def read_global(self, name: str) -> int:
+        """An exported integer global, signed or not as the binding has it."""
+        return int(self.module.get_global(name))
 
 
 @cache
@@ -180,6 +209,7 @@ class WasmtimeRun:
         self.exports[prepared.fuel_global].set_value(store, fuel)
         self.exports[prepared.trap_global].set_value(store, 0)
         results: tuple[int, ...] | None = None
+        trap: str | None = None
         function = self.exports[real]
         kinds = function.type(store).params
         signed = [_signed(a, 32 if str(k) == "i32" else 64) for a, k in zip(args, kinds, strict=True)]
@@ -187,12 +217,20 @@ class WasmtimeRun:
             got = in_big_thread(lambda: function(store, *signed))
             values = [] if got is None else got if isinstance(got, list) else [got]
             results = tuple(_unsigned(v, w) for v, w in zip(values, widths, strict=True))
-        except (wasmtime.Trap, wasmtime.WasmtimeError):
-            pass
-        return Outcome(
-            results, results is None, self.exports[prepared.trap_global].value(store),
-            self.exports[prepared.fuel_global].value(store),
-        )  # fmt: skip
+        except wasmtime.Trap as error:
+            trap = wasmtime_trap(error)
+        flag = self.exports[prepared.trap_global].value(store)
+        left = self.exports[prepared.fuel_global].value(store)
+        return Outcome(results, results is None, flag, left, OURS.get(flag, trap))
+
+    def memory(self) -> bytes:
+        """The whole linear memory."""
+        memory = self.exports[self.prepared.memory_export]
+        return bytes(memory.read(self.store, 0, memory.data_len(self.store)))
+
+    def read_global(self, name: str) -> int:
+        """An exported integer global, signed."""
+        return int(self.exports[name].value(self.store))
 
 
 @dataclass(frozen=True)
@@ -201,6 +239,7 @@ class Untouched:
 
     results: tuple[int, ...] | None
     fuel_used: int
+    trap: str | None = None
 
 
 _KINDS = {0x7F: "i32", 0x7E: "i64", 0x7D: "f32", 0x7C: "f64"}
@@ -237,26 +276,43 @@ class Reference:
             )
             linker.define_func(owner, name, kind, (hosts or {})[name])
         compiled = wasmtime.Module(engine, module)
+        self.own: wasmtime.Memory | None = None
         for item in compiled.imports:
             if isinstance(item.type, wasmtime.MemoryType):  # what preparation makes the module's own
-                linker.define(self.store, item.module, item.name or "", wasmtime.Memory(self.store, item.type))
+                self.own = wasmtime.Memory(self.store, item.type)
+                linker.define(self.store, item.module, item.name or "", self.own)
         self.exports = linker.instantiate(self.store, compiled).exports(self.store)
 
     def used(self) -> int:
         """Fuel since the last setting."""
         return int(PLENTY - self.store.get_fuel())
 
-    def call(self, name: str, args: Sequence[int] = ()) -> Untouched:
+    def call(self, name: str, args: Sequence[int] = (), fuel: int = PLENTY) -> Untouched:
         """Call an export; args and results are bits (of NaNs only that they are NaNs survives the binding)."""
-        self.store.set_fuel(PLENTY)
+        self.store.set_fuel(fuel)
         function = self.exports[name]
         kinds = function.type(self.store)
         values = [_to_python(a, str(k)) for a, k in zip(args, kinds.params, strict=True)]
         results: tuple[int, ...] | None = None
+        trap: str | None = None
         try:
             got = function(self.store, *values)
             found = [] if got is None else got if isinstance(got, list) else [got]
             results = tuple(_to_bits(v, str(k)) for v, k in zip(found, kinds.results, strict=True))
-        except (wasmtime.Trap, wasmtime.WasmtimeError):
-            pass
-        return Untouched(results, self.used())
+        except wasmtime.Trap as error:
+            trap = wasmtime_trap(error)
+        return Untouched(results, int(fuel - self.store.get_fuel()), trap)
+
+    def memory(self) -> bytes:
+        """The whole linear memory, where it is exported or imported."""
+        memory = self.own
+        for item in self.exports.values():
+            if isinstance(item, wasmtime.Memory):
+                memory = item
+        if memory is None:
+            return b""
+        return bytes(memory.read(self.store, 0, memory.data_len(self.store)))
+
+    def read_global(self, name: str) -> int:
+        """An exported integer global."""
+        return int(self.exports[name].value(self.store))
