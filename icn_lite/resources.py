@@ -1,4 +1,4 @@
-"""The data that ships with icn-lite: firmware profiles and the guests of the demo.
+"""The data that ships with icn-lite: firmware profiles, guests, and the kit that guests are written with.
 
 In a wheel they lie in `icn_lite/data/`; in a checkout, where that folder does not exist, at their own places beside
 the package. Nothing here writes, and nothing is kept in memory.
@@ -35,6 +35,11 @@ def guest_module(name: str) -> bytes:
             hint=f"known: {', '.join(guest_names()) or 'none'}",
         )
     return path.read_bytes()
+
+
+def kit_file(name: str) -> str:
+    """The text of a file of the guest kit, such as `icn.h`."""
+    return (_folder("kit", "tools/guests") / name).read_text(encoding="utf-8")
 
 
 def _guests() -> Path:

@@ -37,6 +37,7 @@ COMMANDS: Final = {
     "submit": Row("icn_lite.cli.submit", "Submit a job to the node that runs here."),
     "cancel": Row("icn_lite.cli.submit", "Call off a job that this node submitted."),
     "run": Row("icn_lite.cli.run", "Run a WASM module here and keep a signed receipt."),
+    "guest": Row("icn_lite.cli.guest", "Begin a guest of one's own, in C, Rust or AssemblyScript."),
     "check": Row("icn_lite.cli.check", "Say whether a WASM module is accepted, and why not."),
     "status": Row("icn_lite.cli.status", "Show this node at a glance."),
     "jobs": Row("icn_lite.cli.jobs", "List jobs that this node submitted or works on."),

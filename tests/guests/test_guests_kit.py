@@ -14,6 +14,7 @@ from guest_engines import BUILD, GUESTS, run_wasm3, run_wasmtime
 from guest_programs import asc, everywhere, rustc
 
 from icn_lite.model.errors import HostAbiError
+from icn_lite.node.jobfile import read_job_file
 from icn_lite.wasm.hostfuncs import HOST_FUNCTIONS
 from icn_lite.wasm.opcodes import I32, I64
 
@@ -192,19 +193,26 @@ def test_the_script_names_what_is_missing(tmp_path: Path) -> None:
     assert "apt-get install clang lld" in done.stderr
 
 
+def compiler_of(source: str, folder: Path) -> dict[str, str]:
+    """Variables of the script for a source in a folder, with the kit's file put beside it; skips without compiler."""
+    if source.endswith(".rs"):
+        shutil.copy(GUESTS / "icn.rs", folder)
+        return {"RUSTC": rustc("wasm32-unknown-unknown")[0]}
+    if source.endswith(".ts"):
+        shutil.copy(GUESTS / "icn.ts", folder)
+        return {"ASC": asc()}
+    if clang_version() is None:
+        pytest.skip("clang and wasm-ld are not installed (apt-get install clang lld)")
+    return {}
+
+
 TEXTS = (b"", b"one", b"one two\nthree\n", b" \t\n\v\f\r x \x00\xff\n\ny", bytes(range(256)) * 40)
 
 
 @pytest.mark.parametrize("source", ["count.c", "count.rs", "count.ts"])
 def test_the_example_counts_alike_in_every_language(source: str, tmp_path: Path) -> None:
-    names = {}
-    if source.endswith(".rs"):
-        names = {"RUSTC": rustc("wasm32-unknown-unknown")[0]}
-    elif source.endswith(".ts"):
-        names = {"ASC": asc()}
-    elif clang_version() is None:
-        pytest.skip("clang and wasm-ld are not installed (apt-get install clang lld)")
-    done = build(tmp_path, source, **names)
+    shutil.copy(GUESTS / source, tmp_path)
+    done = build(tmp_path, source, **compiler_of(source, tmp_path))
     assert done.returncode == 0, done.stderr
     code = (tmp_path / "count.wasm").read_bytes()
     for text in TEXTS:
@@ -228,13 +236,23 @@ def test_sum_adds_up() -> None:
     assert run_wasm3((BUILD / "sum.wasm").read_bytes(), b"").result == 5050
 
 
-def test_the_readmes_first_guest_builds_and_runs(tmp_path: Path) -> None:
-    if clang_version() is None:
-        pytest.skip("clang and wasm-ld are not installed (apt-get install clang lld)")
-    source = re.search(r"```c\n(.*?)```", (GUESTS / "README.md").read_text(), re.DOTALL)
+@pytest.mark.parametrize("language", ["c", "rust", "ts"])
+def test_the_readmes_first_guest_builds_and_runs(language: str, tmp_path: Path) -> None:
+    source = re.search(rf"```{language}\n(.*?)```", (GUESTS / "README.md").read_text(), re.DOTALL)
     assert source
-    (tmp_path / "hello.c").write_text(source[1])
-    done = build(tmp_path, "hello.c")
+    file = {"c": "hello.c", "rust": "hello.rs", "ts": "hello.ts"}[language]
+    (tmp_path / file).write_text(source[1])
+    done = build(tmp_path, file, **compiler_of(file, tmp_path))
     assert done.returncode == 0, done.stderr
-    run = run_wasm3((tmp_path / "hello.wasm").read_bytes(), b"")
-    assert (run.result, run.output, run.log) == (0, b"hello from a guest\n", ("saying hello",))
+    outcome = everywhere((tmp_path / "hello.wasm").read_bytes(), entry="run")
+    assert (outcome.results[0].bits, outcome.output, outcome.log) == (0, b"hello from a guest\n", b"saying hello\n")
+
+
+def test_the_readmes_job_is_one(tmp_path: Path) -> None:
+    shutil.copy(BUILD / "echo.wasm", tmp_path / "hello.wasm")
+    (tmp_path / "question.txt").write_text("some bytes\n")
+    found = re.search(r"```toml\n(.*?)```", (GUESTS / "README.md").read_text(), re.DOTALL)
+    assert found
+    (tmp_path / "job.toml").write_text(found[1])
+    job = read_job_file(tmp_path / "job.toml")
+    assert job.module == tmp_path / "hello.wasm"
