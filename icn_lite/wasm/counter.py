@@ -176,7 +176,7 @@ class CounterWriter:
 
     def check(self, i: int) -> None:
         """Trap when the counter is below zero."""
-        pending = self.plan.flow.pending[i] if i >= 0 else 0
+        pending = self.plan.flow.pending.get(i, 0)
         names = self.names
         if self.cached:
             self.refresh()

@@ -82,7 +82,7 @@ class Flow:
     refunds: dict[int, int] = field(default_factory=dict)  # exits of unrolled loops -> fuel that they skip
     ahead: dict[int, int] = field(default_factory=dict)  # by point: first rounds of unrolled loops
     late: set[int] = field(default_factory=set)  # unrolled loops whose first round is charged at their own entry
-    pending: list[int] = field(default_factory=list)  # by event: how much of the counter was charged ahead
+    pending: dict[int, int] = field(default_factory=dict)  # by event: how much of the counter was charged ahead
     leaves_by_branch: bool = False  # a conditional branch to the outermost label
 
 
@@ -108,7 +108,7 @@ class _Analysis:
         loops = find_loops(data, function, ending_calls, growth)
         self.rounds_of = {at: loop.rounds for at, loop in loops.items() if loop.rounds is not None}
         self.flow.repeated = {at for at, loop in loops.items() if loop.repeated}
-        self.flow.copies = {at: loop.copies for at, loop in loops.items() if loop.copies > 1}
+        self.flow.copies = {at: loop.copies for at, loop in loops.items() if loop.copies}
         self.flow.ends = {at: loop.end for at, loop in loops.items()}
         self.frames = [_Frame(op.BLOCK, ENTRY, ENTRY, _NO_FRAME, 0)]
         self.point = ENTRY
@@ -166,6 +166,8 @@ class _Analysis:
     def spread(self) -> None:
         """Charge first rounds at the point before the loop, where nobody else looks at the counter in between."""
         flow, count = self.flow, len(self.events)
+        if not self.rounds:
+            return
         looks = [0] * (count + 1)
         for i, event in enumerate(self.events):
             looks[i + 1] = looks[i] + (event.op in LOOKING)
@@ -180,7 +182,8 @@ class _Analysis:
         total = 0
         for i in range(count):
             total += change[i]
-            flow.pending.append(total)
+            if total:
+                flow.pending[i] = total
 
     def leave(self, i: int, code: int) -> None:
         """`return`, `unreachable`."""

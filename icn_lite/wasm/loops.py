@@ -18,7 +18,7 @@ from icn_lite.wasm.counted import Rounds, Writes
 
 # Bytes of a loop's body, and how often it is written. Each copy more saves less, and from the last one back to the
 # first is a jump that the host predicts worse, so longer loops and more copies lose again what they save.
-UNROLL: Final = ((60, 3),)
+UNROLL: Final = ((60, 3), (450, 1))
 # Exits are looked at with every block around them: this bounds that product in a single loop.
 UNROLLED_EXITS: Final = 64
 UNROLLED_NESTING: Final = 32
@@ -46,7 +46,7 @@ class Loop:
 
     end: int = 0
     repeated: bool = False
-    copies: int = 1
+    copies: int = 0
     plain: bool = True
     exits: int = 0
     backs: int = 0  # ways back to its head
@@ -140,8 +140,8 @@ def _carries(event: Event) -> bool:
 def _decide(loop: Loop, size: int, growth: Growth) -> None:
     """How often the body is written, now that all of it is known."""
     if loop.plain and loop.repeated and loop.exits <= UNROLLED_EXITS:
-        copies = next((copies for most, copies in UNROLL if size <= most), 1)
+        copies = next((copies for most, copies in UNROLL if size <= most), 0)
         added = copies * (size + COPY_BYTES)
-        if copies > 1 and added <= growth.left:
+        if copies and added <= growth.left:
             growth.left -= added
             loop.copies = copies

@@ -167,6 +167,7 @@ class _Planner:
             plan.changes_fuel = plan.touches_fuel = True
         calls = any(event.op in LOOKING for event in function.events)
         often = bool(plan.flow.repeated) or any(point in charges for point in plan.flow.inner)
+        plan.flow.inner, plan.flow.calls = set(), []  # read for the last time: plans of a whole module are held at once
         plan.cached = plan.touches_fuel and (bool(plan.flow.copies) or (often and not calls))
         frame = frame_bytes(function, len(charges) + COUNTED_CONSTANTS * len(plan.flow.counted))
         tail = max((c.chain_bytes for c in callees), default=0)

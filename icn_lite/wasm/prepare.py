@@ -18,6 +18,7 @@ from icn_lite.wasm.counter import Names, PlanLookup
 from icn_lite.wasm.decode import decode
 from icn_lite.wasm.edits import Edits
 from icn_lite.wasm.encode import Draft, encode
+from icn_lite.wasm.flow import Flow
 from icn_lite.wasm.hostfuncs import HOST_FUNCTIONS, HostFunction, HostTable
 from icn_lite.wasm.leb import write_u32
 from icn_lite.wasm.limits import DEFAULT_LIMITS, Limits
@@ -170,6 +171,8 @@ class _Builder:
         for number, function in enumerate(self.code):
             plan = self.plan.functions[function.index]
             draft.bodies[number] = BodyWriter(function, plan, names, lookup, self.edits.get(number)).write()
+            function.events = []  # nobody reads them again: what is held shrinks while what is written grows
+            plan.flow = Flow()
         draft.elements = [
             Element(e.offset, tuple(None if f is None else names.wrappers.get(f, f) for f in e.functions))
             for e in module.elements

@@ -67,8 +67,8 @@ class BodyWriter(CounterWriter):
             event = events[i]
             self.span(event)
             code = event.op
-            copies = self.plan.flow.copies.get(i, 1) if code == op.LOOP else 1
-            if copies > 1:
+            copies = self.plan.flow.copies.get(i, 0) if code == op.LOOP else 0
+            if copies:
                 i = self.unroll(i, copies) + 1
                 continue
             if code == op.END:
