@@ -39,12 +39,16 @@ _OF_THE_DOOR: Final = frozenset((Action.HANDSHAKE, Action.CHANNEL, Action.JOIN, 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer, before it is cut into blocks. `etag` is set for what never changes under its name."""
+    """A whole answer, before it is cut into blocks. `etag` is set for what never changes under its name.
+
+    `whole` is what goes out in one message, whatever its size: the handshake's fit one datagram.
+    """
 
     code: Code
     payload: bytes = b""
     content_format: int | None = None
     etag: bytes | None = None
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,8 @@ class Resources:
         match asked.row.action:
             case Action.HANDSHAKE:
                 now_s = asyncio.get_running_loop().time()
-                return Answer(Code.CHANGED, self._door.handshake(asked.body, asked.remote, now_s), table.CBOR)
+                answer = self._door.handshake(asked.body, asked.remote, now_s)
+                return Answer(Code.CHANGED, answer, table.CBOR, whole=True)
             case Action.JOIN if speaker is not None:
                 return Answer(Code.CHANGED, await admission.join(speaker), table.COSE_SIGN1)
             case Action.REVOKE:

@@ -214,6 +214,8 @@ class Site:
     def _cut(self, request: Message, answer: Answer, peer: str) -> Message:
         """The block of an answer that was asked for, or as much as the peer takes at once."""
         wanted = request.opt.block2
+        if answer.whole:
+            return Message(code=answer.code, payload=answer.payload, content_format=answer.content_format)
         exponent = request.remote.maximum_block_size_exp if wanted is None else wanted.size_exponent
         if exponent == BERT_EXPONENT and request.remote.scheme == "coap":
             raise Refusal("bad_block", "size exponent 7 is for TCP")
