@@ -17,6 +17,7 @@ from icn_lite.mesh.addresses import PeerAddress
 from icn_lite.mesh.endpoint import Endpoint
 from icn_lite.mesh.pull import Wanted
 from icn_lite.mesh.requests import Call, Requester, Response
+from icn_lite.mesh.streams import MAX_PIECE_BYTES, MAX_WAIT_MS, Piece, Where
 from icn_lite.mesh.transfer import Fetcher
 from icn_lite.mesh.watch import watch
 from icn_lite.model.cid import Cid
@@ -28,6 +29,7 @@ from icn_lite.model.messages import CapabilityAdvertisementV1, ReceiptAckV1
 
 DEADLINE_MS: Final = 10_000  # two retransmissions (RFC 7252 §4.2: 2–3 s, then twice that)
 FETCH_DEADLINE_MS: Final = 60_000
+LOG_DEADLINE_MS: Final = MAX_WAIT_MS + DEADLINE_MS
 ACK_BYTES: Final = 1024  # a signed acknowledgement names four things
 
 
@@ -107,6 +109,24 @@ class Client:
         Rings are hints: several changes may give one. Close the iterator (`aclose`) to stop.
         """
         return watch(self._requester, PeerAddress.parse(uri), job)
+
+    async def read_log(self, uri: str, lease: Cid, where: Where, *, deadline_ms: int = LOG_DEADLINE_MS) -> Piece:
+        """What a shard's guest has said from an offset on; waits for more as long as `where` says."""
+        call = Call("GET", f"{table.LOG.replace('{cid}', str(lease))}?{where.query}", max_answer=MAX_PIECE_BYTES)
+        peer, until_s = PeerAddress.parse(uri), self._until_s(deadline_ms)
+        try:
+            response = await self._requester.call(peer, "tcp", call, until_s)
+        except PeerRefused:
+            raise
+        except PeerError:
+            if self._loop.time() >= until_s:
+                raise
+            response = await self._requester.call(peer, "udp", call, until_s)
+        with _answered(uri, "a piece of a log"):
+            piece = Piece.decode(response.payload)
+        if piece.start != where.start:
+            raise PeerError(f"{uri} answered with byte {piece.start} of a log where {where.start} was asked for")
+        return piece
 
     async def _call(self, peer: PeerAddress, call: Call, deadline_ms: int) -> Response:
         until_s = self._until_s(deadline_ms)

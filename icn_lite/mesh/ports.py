@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from icn_lite.model import cose
+from icn_lite.mesh.streams import Piece, Where
 from icn_lite.model.bid import Bid
 from icn_lite.model.cid import Cid
 from icn_lite.model.did import Did
@@ -130,6 +131,10 @@ class MeshHandlers(Protocol):
 
     async def job_status(self, job: Cid) -> bytes | None:
         """The status of a job as DAG-CBOR, at most `limits.DOORBELL_BYTES`, or None."""
+        ...
+
+    async def log(self, lease: Cid, where: Where, remote: Remote) -> Piece | None:
+        """What the guest of a shard has said, for the lease's originator; None where nothing is known of it."""
         ...
 
     def on_refused(self, kind: str) -> None:

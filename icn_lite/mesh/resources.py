@@ -16,6 +16,7 @@ from icn_lite.mesh import limits, table
 from icn_lite.mesh.door import Door
 from icn_lite.mesh.ports import MeshHandlers, Remote
 from icn_lite.mesh.refusals import Refusal
+from icn_lite.mesh.streams import Where
 from icn_lite.mesh.table import Action, Row
 from icn_lite.model.bid import Bid
 from icn_lite.model.cid import Cid
@@ -97,6 +98,11 @@ class Resources:
             if len(status) > limits.DOORBELL_BYTES:
                 raise DocumentError(f"status of {len(status)} bytes exceeds the {limits.DOORBELL_BYTES} of one block")
             return Answer(Code.CONTENT, status, table.CBOR)
+        if action is Action.LOG:
+            piece = await self._handlers.log(cid, Where.parse(asked.query), asked.remote)
+            if piece is None:
+                raise Refusal("not_found", f"no log of lease {cid} here")
+            return Answer(Code.CONTENT, piece.encode(), table.CBOR)
         etag = cid.digest[:ETAG_BYTES]
         if action is Action.BLOCK:
             block = self._there(await self._handlers.block(cid), f"block {cid}")

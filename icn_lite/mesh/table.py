@@ -46,6 +46,7 @@ class Action(Enum):
     BLOCK = "block"
     GIVE_RECEIPT = "give_receipt"
     RECEIPT = "receipt"
+    LOG = "log"
     PING = "ping"
     HANDSHAKE = "handshake"
     CHANNEL = "channel"
@@ -117,6 +118,7 @@ REVOCATIONS: Final = "/icn/revocations"
 JOB: Final = "/icn/jobs/{cid}"
 BLOCK: Final = "/icn/blocks/{cid}"
 RECEIPT: Final = "/icn/receipts/{cid}"
+LOG: Final = "/icn/logs/{cid}"  # of a lease; `?shard=0&from=0&wait=10000`
 
 _EXECUTORS: Final = (MemberRole.EXECUTE, MemberRole.BRIDGE)
 _SUBMITTERS: Final = (MemberRole.SUBMIT, MemberRole.BRIDGE)
@@ -166,6 +168,7 @@ TABLE: Final[tuple[Row, ...]] = (
         gives=COSE_SIGN1, fault=JobErrorCode.VALIDATION_FAILED,
     ),
     _gets(RECEIPT, Action.RECEIPT, "icn.receipt", COSE_SIGN1),
+    _gets(LOG, Action.LOG, "icn.log", CBOR, _SUBMITTERS),
 )  # fmt: skip
 
 _WILDCARD: Final = "{cid}"

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Final, cast
 
 from icn_lite.mesh import table as paths
+from icn_lite.mesh.streams import Stream, Streams
 from icn_lite.model import document
 from icn_lite.model.cid import Cid
 from icn_lite.model.document import Sealed
@@ -103,6 +104,7 @@ class Executions:
         self.offers = Offers(shell, policy, lambda: self.open_shards)
         self._queue: asyncio.Queue[tuple[LeaseRun, int]] = asyncio.Queue()
         self.leases: dict[Cid, LeaseRun] = {}
+        self.logs = Streams()
         self._taking = asyncio.Lock()  # of two copies of one lease that come at the same moment, one is taken
 
     # -- life
@@ -302,7 +304,9 @@ class Executions:
         if run.machine.shards[shard].step is not ex.Step.RUNNING:
             return  # given back while it waited
         subject = self._subject(run, shard)
-        outcome = await self._outcome(run, subject)
+        said = self.logs.begin(run.cid, shard, run.machine.lease.originator)
+        outcome = await self._outcome(run, subject, said)
+        said.end()
         self._policy.ran(outcome.fuel_used, outcome.cpu_ms)
         record = RunRecord(subject, outcome, self._shell.clock.claim(), self._policy.health())
         await self._shell.tasks.finish(self._keep(run, shard, record), f"receipt of shard {shard}")
@@ -344,7 +348,7 @@ class Executions:
             price=grant.price,
         )
 
-    async def _outcome(self, run: LeaseRun, subject: RunSubject) -> RunOutcome:
+    async def _outcome(self, run: LeaseRun, subject: RunSubject, said: Stream) -> RunOutcome:
         """Run the shard; whatever keeps it from running is an outcome as well."""
         module, data = await self._shell.storage.run(
             lambda store: (store.blocks.get(subject.module), store.blocks.get(subject.input))
@@ -354,7 +358,7 @@ class Executions:
                 raise StoreError("a block of the lease left the store")
             request = await self._request(run, subject, module, data)
             self._policy.begins()  # wakes the device's care, which then finds the pool at work
-            return await self._pool.run(request)
+            return await self._pool.run(request, said.put)
         except ModuleError as error:
             return _failed(self._pool, subject, FailureReason.UNSUPPORTED_OPERATION, error)
         except IcnLiteError as error:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from icn_lite.mesh.ports import Remote
+from icn_lite.mesh.streams import TCP_BYTES, UDP_BYTES, Piece, Where
 from icn_lite.model.bid import Bid
 from icn_lite.model.cid import Cid
 from icn_lite.model.document import Sealed
@@ -96,6 +97,15 @@ class Handlers:
         """The state of a job of ours."""
         run = self.originations.jobs.get(job) if self.originations else None
         return encode_status(run) if run else None
+
+    async def log(self, lease: Cid, where: Where, remote: Remote) -> Piece | None:
+        """What a guest of ours has said, for who leased it."""
+        await self._opened.wait()
+        if self.executions is None:
+            raise NotSupported("this node runs no work for others")
+        most = TCP_BYTES if remote.transport == "tcp" else UDP_BYTES
+        asker = remote.speaker.did if remote.speaker is not None else None
+        return await self.executions.logs.read(lease, where, most, asker)
 
     def on_refused(self, kind: str) -> None:
         """One refusal more."""

@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
@@ -74,6 +75,7 @@ class _Run:
         self.timed_out = False
         self.asked = False  # whether the node has been asked for anything
         self.log = bytearray()  # what the guest said so far
+        self.on_log: Callable[[int, bytes], None] | None = None
         self._left_s = request.timeout_ms / 1000
         self._since = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -162,9 +164,10 @@ class Pool:
     def suspended(self) -> bool:
         return not self._go.is_set()
 
-    async def run(self, request: RunRequest) -> RunOutcome:
+    async def run(self, request: RunRequest, on_log: Callable[[int, bytes], None] | None = None) -> RunOutcome:
         """Run to the end; `UsageError` for a request that can't be run, `SandboxError` when the sandbox can't work.
 
+        `on_log` hears what the guest says while it runs, with its offset; from the beginning if it is run again.
         Cancelling the caller kills the child.
         """
         if self._closed:
@@ -173,6 +176,7 @@ class Pool:
         if self._accepted >= self.config.workers + self.config.queue:
             raise SandboxError(f"{self._accepted} runs are waiting already", hint="try again later")
         run = _Run(request, entry)
+        run.on_log = on_log
         task = asyncio.get_running_loop().create_task(self._perform(run), name="sandbox run")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -300,7 +304,10 @@ class Pool:
                     timing = wire.Timing(self.config.engine, _ms_since(started), bytes(run.log))
                     return wire.read_done(fields, run.request, run.entry, timing)
                 if fields[0] == protocol.LOG:
-                    run.log += wire.read_log(fields, run.request.log_limit - len(run.log))
+                    piece = wire.read_log(fields, run.request.log_limit - len(run.log))
+                    if run.on_log is not None:
+                        run.on_log(len(run.log), piece)
+                    run.log += piece
                     continue
                 await loop.sock_sendall(child.socket, await self._answer(run, fields))
         except ConnectionError:
