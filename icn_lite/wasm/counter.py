@@ -128,11 +128,12 @@ class CounterWriter:
             self.through_locals(types, condition)
 
     def take(self, types: tuple[int, ...], condition: bool) -> None:
-        """Before a block takes two or more values: give each a place of its own.
+        """Before a block takes values: give each a place of its own.
 
-        One local that is pushed twice has one place in the engine, and a loop that changes one value changes both.
+        One local that is pushed twice has one place in the engine, and a block that takes one of the two values and
+        puts something else there changes both.
         """
-        if len(types) > 1:
+        if types:
             self.through_locals(types, condition)
 
     def through_locals(self, types: tuple[int, ...], condition: bool) -> None:

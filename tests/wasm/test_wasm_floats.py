@@ -8,6 +8,7 @@ from itertools import product
 import pytest
 import wasm_engines as engines
 import wasmtime
+from wasm_float_programs import Program
 
 from icn_lite.wasm.hostfuncs import HostFunction, host_table
 from icn_lite.wasm.opcodes import F32, I32
@@ -269,3 +270,46 @@ def compare_order(types: tuple[str, ...]) -> None:
     swap = (f"(func $swap (param {' '.join(types)} i32) (result {' '.join(types)}) {gets} (br_if 0 (local.get "
             f"{len(types)})) {'(drop)' * len(types)} {gets} (return))")  # fmt: skip
     agree(wat(f"(module {swap} {''.join(functions)})"), calls)
+
+
+def test_a_local_that_is_pushed_twice_is_two_values() -> None:
+    """The engine has one place for both, and a block that took one of them put its result there."""
+    module = wat("""(module (func (export "run") (param i32) (result i64) (local i64) (local.set 1 (i64.const 7))
+      (select (local.get 1) (local.get 1) (loop (param i64) (result i64) (drop) (i64.const 1)) (local.get 0))))""")
+    assert agree(module, [("run", [0]), ("run", [1])]) == [(1,), (7,)]
+
+
+def test_a_float_beneath_a_branch_that_carries_one_survives() -> None:
+    """Only the way of the branch saved it; the other way read a place that nobody had written."""
+    module = wat("""(module (func (export "run") (param i32) (result i64) (local f64) (local.set 1 (f64.const 3))
+      (i64.reinterpret_f64 (block (result f64) (f64.add (local.get 1) (f64.const 10)) (local.get 1)
+        (br_if 0 (local.get 0)) (f64.mul)))))""")
+    assert agree(module, [("run", [0]), ("run", [1])]) == [(0x4043800000000000,), (0x4008000000000000,)]
+
+
+def test_a_branch_that_carries_a_float_writes_nowhere_else() -> None:
+    """It wrote what lay beneath 240,008 bytes past its frame: here into another function's, or past the stack."""
+    module = wat("""(module (func $deep (param i32 f64) (result f64) (local i64 i64 i64 i64)
+        (if (i32.eqz (local.get 0)) (then (return (local.get 1))))
+        (f64.add (block (result f64) (local.get 1) (br 0 (local.get 1)))
+                 (call $deep (i32.sub (local.get 0) (i32.const 1)) (f64.add (local.get 1) (f64.const 1)))))
+      (func (export "run") (param i32) (result i64) (i64.reinterpret_f64 (call $deep (local.get 0) (f64.const 1)))))""")
+    prepared = prepare(module)
+    assert b"\x02\x7c" not in prepared.code  # no block that gives an f64
+    agree(module, [("run", [depth]) for depth in (0, 1, 100, 500)])
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_programs_that_pass_floats_about_agree(part: int) -> None:
+    def run() -> int:
+        done = 0
+        for seed in range(part * 25, part * 25 + 25):
+            module = wat(Program(seed).text())
+            given = ([0, SIGNALLING, 0x7FF4 << 48], [1, 0xFFC00001, 3], [5, 0x3FC00000, 1 << 63])
+            try:
+                done += sum(found is not None for found in agree(module, [("run", args) for args in given]))
+            except AssertionError as error:
+                raise AssertionError(f"seed {seed}") from error
+        return done
+
+    assert engines.in_big_thread(run) > 60
