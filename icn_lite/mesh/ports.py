@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from icn_lite.model import cose
 from icn_lite.mesh.streams import Piece, Where
+from icn_lite.model import cose
 from icn_lite.model.bid import Bid
 from icn_lite.model.cid import Cid
 from icn_lite.model.did import Did
