@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from icn_lite.mesh.ports import Remote
+from icn_lite.mesh.streams import TCP_BYTES, UDP_BYTES, Piece, Streams, Where
 from icn_lite.model.bid import AvailabilityWindow, Bid, CapabilityProof, ComputeScore
 from icn_lite.model.capability import NodeCapability, NodeRole
 from icn_lite.model.cid import Cid
@@ -111,6 +112,7 @@ class Node:
     blocks: dict[Cid, bytes] = field(default_factory=dict)
     receipts: dict[Cid, bytes] = field(default_factory=dict)
     statuses: dict[Cid, bytes] = field(default_factory=dict)
+    streams: Streams = field(default_factory=Streams)
     heard: list[Sealed[Document]] = field(default_factory=list)
     remotes: list[Remote] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
@@ -161,6 +163,10 @@ class Node:
 
     async def job_status(self, job: Cid) -> bytes | None:
         return self.statuses.get(job)
+
+    async def log(self, lease: Cid, where: Where, remote: Remote) -> Piece | None:
+        most = TCP_BYTES if remote.transport == "tcp" else UDP_BYTES
+        return await self.streams.read(lease, where, most, remote.speaker.did if remote.speaker is not None else None)
 
     def on_refused(self, kind: str) -> None:
         self.refused.append(kind)

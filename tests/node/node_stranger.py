@@ -216,6 +216,9 @@ class Stranger:
     async def job_status(self, job: Cid) -> bytes | None:
         return None
 
+    async def log(self, lease: Cid, where: Where, remote: Remote) -> Piece | None:
+        return None
+
     def on_refused(self, kind: str) -> None:
         self.heard.ring()
 
