@@ -1,0 +1,10 @@
+;; An f32 that only passes through is an i32; one that is computed with stays a float.
+(module (memory 1)
+  (func (param i32 f32) (result f32) (local f32)
+    (local.set 2 (f32.load (local.get 0)))
+    (f32.store offset=4 (local.get 0) (local.get 2))
+    (f32.store offset=8 (local.get 0) (f32.neg (local.get 1)))
+    (f32.const nan:0x200001))
+  (func (param f32) (result f32) (local f32)
+    (local.set 1 (f32.mul (local.get 0) (f32.const 2)))
+    (f32.add (local.get 1) (local.get 1))))

@@ -1,0 +1,11 @@
+(func (;0;) (type 0) (param i32 f64) (result f64)
+    (local i32)
+    block (result i64 i32)  ;; label = @1
+      local.get 1
+      i64.reinterpret_f64
+      local.get 0
+    end
+    local.set 2
+    f64.reinterpret_i64
+    local.get 2
+    drop)

@@ -1,0 +1,7 @@
+(func (;0;) (type 0) (result i32)
+    global.get 0)
+(table (;0;) 3 funcref)
+(memory (;0;) 1 9)
+(global (;0;) i32 (i32.const 1069547520))
+(elem (;0;) (i32.const 3) func)
+(data (;0;) (i32.const 20) "x")
