@@ -16,6 +16,7 @@ from pathlib import Path
 import cbor2
 import nacl.bindings
 import pytest
+import wasmtime
 from guest_engines import BUILD, GUESTS, run_wasm3, run_wasmtime
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,6 +25,7 @@ from verify_kit import NAMES, VECTORS, code, load_packer, mismatches
 from icn_lite.device.catalogue import list_profiles, load_profile
 from icn_lite.sandbox.outcome import RunRequest
 from icn_lite.sandbox.pool import Pool, PoolConfig
+from icn_lite.wasm.hostfuncs import HOST_FUNCTIONS
 from icn_lite.wasm.limits import DEFAULT_LIMITS
 from icn_lite.wasm.prepare import prepare
 
@@ -32,6 +34,7 @@ VERIFY = GUESTS / "verify"
 IN_PROCESS = tuple(name for name in NAMES if name != "ed25519_native")  # the others need three host functions only
 COMMITTED_CLANG = "14.0.6"
 TIMEOUT_S = 120
+FUEL = 10**12
 
 
 @cache
@@ -135,6 +138,53 @@ async def test_runs_of_a_node_give_the_same_on_both_engines() -> None:
                 outcomes[engine, name] = (outcome.output, outcome.fuel_used, outcome.memory_pages_peak)
     for name in NAMES:
         assert outcomes["wasm3", name] == outcomes["wasmtime", name], name
+
+
+def stock_fuel(name: str, data: bytes) -> int:
+    """What wasmtime's own metering counts for the module as it stands, and the table's price of each host call."""
+    config = wasmtime.Config()
+    config.consume_fuel = True
+    engine = wasmtime.Engine(config)
+    store, linker = wasmtime.Store(engine), wasmtime.Linker(engine)
+    store.set_fuel(FUEL)
+    calls = 0
+
+    def charge(function: str, length: int) -> None:
+        nonlocal calls
+        row = HOST_FUNCTIONS["icn", function]
+        calls += row.fuel_base + row.fuel_per_byte * length
+
+    def get_input(caller: wasmtime.Caller, pointer: int, length: int) -> int:
+        charge("get_input", length)
+        memory = caller["memory"]
+        assert isinstance(memory, wasmtime.Memory)
+        if length:
+            memory.write(caller, data[:length], pointer)
+        return len(data[:length]) if length else len(data)
+
+    def put_output(_pointer: int, length: int) -> int:
+        charge("put_output", length)
+        return 0
+
+    i32 = wasmtime.ValType.i32()
+    kind = wasmtime.FuncType([i32, i32], [i32])
+    linker.define_func("icn", "get_input", kind, get_input, access_caller=True)
+    linker.define_func("icn", "put_output", kind, put_output)
+    linker.define_func("icn", "log", wasmtime.FuncType([i32, i32], []), lambda _pointer, _length: None)
+    linker.instantiate(store, wasmtime.Module(engine, code(name))).exports(store)["run"](store)
+    return FUEL - store.get_fuel() + calls
+
+
+@pytest.mark.parametrize("name", IN_PROCESS)
+async def test_fuel_is_what_stock_wasmtime_counts(name: str) -> None:
+    shard, _, _ = sample(name)
+    expected = stock_fuel(name, shard)
+    prepared = prepare(code(name))
+    async with Pool(PoolConfig(workers=1, engine="wasmtime" if name == "groth16" else "wasm3")) as pool:
+        enough = await pool.run(RunRequest(prepared, input=shard, fuel_limit=expected))
+        short = await pool.run(RunRequest(prepared, input=shard, fuel_limit=expected - 1))
+    assert (enough.status, enough.fuel_used) == ("completed", expected)
+    assert (short.status, short.fuel_used) == ("out_of_fuel", expected - 1)
 
 
 @pytest.mark.parametrize("profile", list_profiles())
