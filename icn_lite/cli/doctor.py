@@ -23,6 +23,7 @@ State: TypeAlias = Literal["ok", "warning", "wrong"]
 LIBRARIES: Final = ("pywasm3", "aiocoap", "zeroconf", "cbor2", "pynacl", "psutil", "click", "rich", "wasmtime")
 OPTIONAL: Final = frozenset({"wasmtime"})
 FREE_MB_WANTED: Final = 256  # what the store may use by default
+SOON_S: Final = 30 * 86_400  # a month to ask for an invitation
 
 
 _LAYER_HINT: Final = "the other layers hold without it; another kernel or system may allow it"
@@ -126,6 +127,39 @@ def _look_at_profile(app: App) -> list[Finding]:
     return [Finding("profile", "ok", f"{found.name}: {why}")]
 
 
+def _look_at_membership(app: App) -> list[Finding]:
+    from icn_lite.model.membership import SKEW_S
+    from icn_lite.node.clock import Clock
+    from icn_lite.node.config import load_config
+    from icn_lite.node.cooperatives import held
+
+    found = []
+    if load_config(app.home.config, app.environ, {}).open:
+        found.append(
+            Finding("membership", "warning", "the node is open: it lets everybody in", "for laboratories only")
+        )
+    memberships = held(app.home.cooperatives)
+    if not memberships:
+        text = "none yet; the first start makes a cooperative of this node's own"
+        return [*found, Finding("membership", "ok", text)]
+    claim = Clock().claim()
+    for one in memberships:
+        roles = ", ".join(role.value for role in one.roles)
+        left_s = one.expires_at - claim.wall_s
+        if claim.source != "unset" and left_s < -SKEW_S:
+            hint = "join again (`icn-lite join`), or set the clock if it is wrong"
+            found.append(Finding("membership", "warning", f"that of {one.name} has run out", hint))
+        elif claim.source != "unset" and left_s < SOON_S:
+            text, hint = f"that of {one.name} runs out in {max(0, left_s) // 86_400} days", "ask for an invitation"
+            found.append(Finding("membership", "warning", text, hint))
+        else:
+            found.append(Finding("membership", "ok", f"{one.name}: {roles}"))
+    if claim.source == "unset":
+        text = "the clock was never set: memberships don't run out here"
+        found.append(Finding("membership", "warning", text, "set it (NTP)"))
+    return found
+
+
 def _look_at_sandbox(app: App) -> list[Finding]:
     """One line a layer of the jail, tried in a child just now; what is missing is a warning with the next step."""
     from icn_lite.sandbox.layers import layers
@@ -205,6 +239,7 @@ _LOOKS: Final[tuple[Look, ...]] = (
     _look_at_key,
     _look_at_settings,
     _look_at_profile,
+    _look_at_membership,
     _look_at_sandbox,
     _look_at_engines,
     _look_at_libraries,

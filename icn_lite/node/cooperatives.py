@@ -163,13 +163,19 @@ def load(coops: Path, signer: cose.Signer) -> list[Cooperative]:
     return sorted(found, key=lambda cooperative: (cooperative.held.document.issued_at, cooperative.name))
 
 
+def held(coops: Path) -> list[Membership]:
+    """The certificates of a home, without anybody's key: for those who only look."""
+    paths = sorted(coops.glob("*/membership"))
+    return [read_membership(_bytes(path)).document for path in paths]
+
+
 def _read(folder: Path, signer: cose.Signer) -> Cooperative:
     name = "membership"
     try:
-        held = read_membership(_bytes(folder / name))
-        found = Cooperative(folder, held)
-        if held.document.member != signer.did:
-            raise StoreError(f"{folder / name} is the membership of {held.document.member}, not of this node")
+        certificate = read_membership(_bytes(folder / name))
+        found = Cooperative(folder, certificate)
+        if certificate.document.member != signer.did:
+            raise StoreError(f"{folder / name} is the membership of {certificate.document.member}, not of this node")
         name = "key"
         if (folder / name).exists():
             found.key = _open_key(_bytes(folder / name), signer)
