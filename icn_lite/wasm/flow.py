@@ -202,6 +202,7 @@ class _Analysis:
             self.flow.leaves_by_branch = True
         if self.unrolled < len(frames) and target < self.unrolled:
             self.left_to = min(self.left_to, target)
+            frames[target].first, frames[target].chain = i, None  # a way to that end from inside a loop
             self.note_exit(i)
             return
         frames[-1].lowest = min(frames[-1].lowest, target)

@@ -27,6 +27,11 @@ WAYS = {
         (br_if $l (i32.and (local.get $k) (i32.const 1))) {LOAD} (br $a)) {LOAD})""",
     "a table": f"(block $a (block $b (br_table $a $b $a {ODD})) {LOAD} {LOAD})",
     "a trap": f"(block $a (block $b (br_if $b {HIGH}) {LOAD} (br_if $b {ODD}) (br $a)) {LOAD} (unreachable))",
+    "out of a search": f"""(block $a (br_if $a {ODD}) {LOAD}
+        (local.set $k (i32.and (i32.shr_u (local.get $i) (i32.const 1)) (i32.const 3)))
+        (loop $l (local.set $k (i32.add (local.get $k) (i32.const 4)))
+          (br_if $a (i32.gt_u (local.get $k) (i32.const 40))) (br_if $l (i32.and (local.get $k) (i32.const 3))))
+        (return (local.get $k))) {LOAD} {LOAD}""",
     "inside an if": f"""(if {HIGH} (then (block $a (block $b (br_if $b {ODD}) {LOAD} (br $a)) {LOAD} {LOAD}))
         (else {LOAD}))""",
     "twice": f"""(block $a (block $b (br_if $b {ODD}) {LOAD} (br $a)) {LOAD} {LOAD})
