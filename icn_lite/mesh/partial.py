@@ -71,9 +71,9 @@ class Partial:
             await self.clear()
 
     async def _hashed(self) -> None:
-        hashing, self._hashing = self._hashing, None
-        if hashing is not None:
-            await hashing
+        if self._hashing is not None:
+            await asyncio.shield(self._hashing)  # whoever waits may be cancelled; the hash goes on in order
+            self._hashing = None
 
 
 class Unfinished:

@@ -98,6 +98,8 @@ class Fetcher:
         distinct = list(dict.fromkeys(order))
         for leaf in distinct:
             leaf.partial = self.unfinished.take(leaf.cid, self._loop.time())
+            if leaf.partial.size == leaf.size and await leaf.partial.digest() != leaf.cid.digest:
+                await leaf.partial.clear()  # it was given up between its last byte and its check
         swarm = Swarm([leaf for leaf in distinct if leaf.partial.size < leaf.size], providers)
         run = _Run(swarm, wanted, PeerError(f"no provider gave all of {wanted.cid}"))
         try:
@@ -162,6 +164,8 @@ class Fetcher:
         if slow is not None:
             slow.cancel()
             await asyncio.wait((slow,))
+            if not slow.cancelled():
+                slow.exception()  # seen: whatever came of it, this lane goes on with the leaf
         request = run.requests[leaf] = asyncio.create_task(self._leaf(lane.provider, run.wanted, leaf))
         await asyncio.wait((request,))
         if lane.leaf is not leaf:
@@ -186,7 +190,7 @@ class Fetcher:
             await self.puller.pull(
                 provider, replace(wanted, cid=leaf.cid, max_bytes=leaf.size, size=leaf.size), leaf.partial
             )
-            await _judge(provider, leaf.cid, leaf.partial)
+        await _judge(provider, leaf.cid, leaf.partial)
         if leaf.partial.size != leaf.size:
             raise PeerError(f"leaf {leaf.cid} has {leaf.partial.size} bytes, its node says {leaf.size}")
 

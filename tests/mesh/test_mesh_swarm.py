@@ -238,3 +238,27 @@ async def test_what_is_kept_is_bounded_in_bytes_and_time() -> None:
     assert kept.take(names[3], 0.5).size == 0, "it is out"
     assert kept.take(names[2], 1.2).size == 0, "too long ago"
     assert kept.size == 0
+
+
+async def test_who_is_cancelled_while_it_hashes_leaves_the_hash_in_order() -> None:
+    """A lane that is relieved may be cancelled at any await; what another appends is hashed behind it all the same."""
+    pieces = [some_bytes(40_000 + number) for number in range(6)]
+    for cancelled in range(5):
+        partial = Partial()
+        for number, piece in enumerate(pieces):
+            await partial.add(piece)
+            if number == cancelled:
+                waiting = asyncio.create_task(partial.digest())
+                await asyncio.sleep(0)
+                waiting.cancel()
+        assert await partial.digest() == Cid.of_raw(b"".join(pieces)).digest
+
+
+async def test_a_full_leaf_that_was_not_checked_yet_is_checked(open_endpoint: Opener, client: Client) -> None:
+    data = some_bytes(3 * CHUNK_BYTES)
+    tree = unixfs.tree_of(data)
+    wrong = Partial()
+    await wrong.add(bytes(CHUNK_BYTES))
+    client._fetcher.unfinished.keep(tree.leaves[1], wrong, asyncio.get_running_loop().time())
+    uris = await providers(open_endpoint, Counting(blocks=blocks_of(data)))
+    assert await client.fetch_block(uris, tree.root, len(data)) == data
