@@ -168,8 +168,10 @@ class Site:
             post.add_done_callback(self._post_done)
             return await asyncio.shield(post)
         answer = await self._handled(asked)
-        if asked.row.action is table.Action.BLOCK and asked.cid is not None and len(answer.payload) > UDP_BLOCK_BYTES:
-            self._served.keep(asked.cid, answer, now_s)
+        if asked.row.action is table.Action.BLOCK and asked.cid is not None:
+            at_once = self._limits.tcp_answer_bytes // 2 if asked.remote.transport == "tcp" else UDP_BLOCK_BYTES
+            if len(answer.payload) > at_once:  # a leaf over TCP is one answer: nobody comes for a second piece
+                self._served.keep(asked.cid, answer, now_s)
         return answer
 
     async def _handled(self, asked: Asked) -> Answer:
