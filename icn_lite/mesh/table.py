@@ -86,7 +86,7 @@ class Row:
     @property
     def who(self) -> str:
         """Who may, in words."""
-        text = self.access.value
+        text = "whoever has a session" if self.action is Action.CHANNEL else self.access.value
         if self.roles:
             text += f" with {' or '.join(role.value for role in self.roles)}"
         return text

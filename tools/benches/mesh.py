@@ -1,4 +1,5 @@
-"""Requests a second and their median time, plain aiocoap beside ours, and how long a block takes over loopback.
+"""Requests a second and their times, plain aiocoap beside ours, guarded beside unguarded, handshakes, and how long a
+block takes over loopback.
 
 Each pair is measured in turns in one process: a server, a client and nothing else. The peer's figure is aiocoap's own
 server and client with the same transports, without any of our bounds; ours makes every check of an unguarded
@@ -8,10 +9,13 @@ endpoint, and for blocks the hash too.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import statistics
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from aiocoap import GET, Context, Message
 from aiocoap.resource import Resource, Site
@@ -23,9 +27,16 @@ from icn_lite.mesh.endpoint import Endpoint, EndpointConfig
 from icn_lite.mesh.limits import MeshLimits
 from icn_lite.mesh.requests import Call, Transport
 from icn_lite.model.cid import Cid
+from icn_lite.model.cose import KeySigner
+from icn_lite.node.clock import Clock
+from icn_lite.node.cooperatives import new_key
+from icn_lite.node.fleet import enrol
+from icn_lite.node.home import Home
+from icn_lite.node.memberships import Memberships
 
 RUNS = 5
 REQUESTS = 300
+HANDSHAKES = 200
 DEADLINE_S = 60.0
 SMALL_BLOCK = b"x" * 512  # what a bid or a receipt weighs
 SIZES = ((1 << 20, "1 MiB"), (8 << 20, "8 MiB"))
@@ -92,6 +103,7 @@ async def _measure() -> list[Row]:
         found = [row for transport in ("udp", "tcp") for row in await _requests(stage, transport)]
         for size, name in SIZES:
             found.append(await _fetch(stage, Cid.of_raw(bytes(size)), size, name))
+        found += await _guarding(stage)
         return found
     finally:
         await asker.close()
@@ -162,3 +174,78 @@ async def _in_turns(
                 await call()
                 spent.append(time.perf_counter() - begun)
     return times
+
+
+def _members(folder: Path) -> tuple[Memberships, Memberships]:
+    """Two members of one cooperative."""
+    key, made = new_key(), []
+    for name in ("server", "asker"):
+        home, signer = Home(folder / name), KeySigner(secrets.token_bytes(32))
+        enrol(home, signer, key, "bench")
+        made.append(Memberships(home.cooperatives, signer, Clock(), secrets.token_bytes))
+        made[-1].load()
+    return made[0], made[1]
+
+
+async def _guarding(stage: _Stage) -> list[Row]:
+    """The same requests in a session beside those without, and how often two members shake hands."""
+    with tempfile.TemporaryDirectory(prefix="icn-bench-") as folder:
+        blocks = {Cid.of_raw(SMALL_BLOCK): SMALL_BLOCK}
+        ends = [
+            Endpoint(EndpointConfig("127.0.0.1", 0, LIMITS, members), _Node(blocks))  # type: ignore[arg-type]
+            for members in _members(Path(folder))
+        ]
+        for end in ends:
+            await end.start()
+        try:
+            guarded, peer = Client(ends[1]), PeerAddress("127.0.0.1", ends[0].port)
+            found = [row for transport in ("udp", "tcp") for row in await _sealed(stage, (guarded, peer), transport)]
+            return [*found, await _handshakes(guarded, peer)]
+        finally:
+            for end in ends:
+                await end.close()
+
+
+async def _sealed(stage: _Stage, guarded: tuple[Client, PeerAddress], transport: Transport) -> list[Row]:
+    call = Call("GET", table.BLOCK.replace("{cid}", str(Cid.of_raw(SMALL_BLOCK))))
+    loop = asyncio.get_running_loop()
+    client, peer = guarded
+
+    async def sealed() -> None:
+        await client._requester.call(peer, transport, call, loop.time() + DEADLINE_S)
+
+    async def bare() -> None:
+        await stage.ours._requester.call(stage.peer, transport, call, loop.time() + DEADLINE_S)
+
+    mine, theirs = await _in_turns(sealed, bare, REQUESTS)
+    scheme = "coap" if transport == "udp" else "coap+tcp"
+    rate, bare_rate = 1 / statistics.median(mine), 1 / statistics.median(theirs)
+    least = bare_rate * (1 - GUARD_GOAL_PCT / 100)
+    found: list[Row] = [
+        {"name": f"guarded requests one after the other, {scheme} (peer: unguarded)", "value": round(rate),
+         "unit": "1/s", "peer": round(bare_rate), "goal": round(least), "ok": rate >= least},
+    ]  # fmt: skip
+    for share in (50, 99):
+        own, other = (round(_percentile(times, share) * 1000, 3) for times in (mine, theirs))
+        found.append({"name": f"p{share} of a guarded request, {scheme} (peer: unguarded)", "value": own, "unit": "ms",
+                      "peer": other})  # fmt: skip
+    return found
+
+
+async def _handshakes(client: Client, peer: PeerAddress) -> Row:
+    """Whole handshakes one after the other over UDP: both round trips, and the work of both sides in one process."""
+    requester = client._requester
+    channels = requester.channels
+    assert channels is not None
+    request = requester.message(peer, "udp", Call("GET", table.PING))
+    await requester.resolve(peer, request, asyncio.get_running_loop().time() + DEADLINE_S)
+    spent = []
+    for _ in range(HANDSHAKES):
+        begun = time.perf_counter()
+        await channels.shake(peer, requester.asks(peer, request.remote))
+        spent.append(time.perf_counter() - begun)
+    return {"name": "handshakes, both sides on one core", "value": round(1 / statistics.median(spent)), "unit": "1/s"}
+
+
+def _percentile(times: list[float], share: int) -> float:
+    return sorted(times)[min(len(times) - 1, len(times) * share // 100)]
