@@ -174,6 +174,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("limit", ("parameters",), Advice("pass a pointer to a struct in place of so many parameters")),
     Row("limit", ("results",), _NO_MULTIVALUE),
     Row("limit", ("a block takes",), _NO_MULTIVALUE),
+    Row("limit", ("values carried",), _NO_MULTIVALUE),
     Row("limit", ("name of",), Advice("shorten the name of the import or export")),
     Row("limit", ("locals are too much",), _SPLIT),
     Row("limit", ("locals in all",), _SMALLER),

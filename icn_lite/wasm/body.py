@@ -76,6 +76,7 @@ class BodyState:
         self.table_budget = limits.br_table_entries_total
         self.block_budget = limits.block_work
         self.local_budget = limits.locals_total
+        self.carried_budget = limits.carried_values
         self.function = 0
         self.end = 0
         # the state that rare instructions share with the loop
@@ -199,7 +200,15 @@ class BodyState:
     def apply(self, func_type: FuncType, at: int) -> None:
         """The effect of a call on the operands."""
         self.pop_all(func_type.params, at)
+        if len(func_type.results) > 1:
+            self.carry(len(func_type.results), at)
         self.stack.extend(func_type.results)
+
+    def carry(self, count: int, at: int) -> None:
+        """Count values that move together."""
+        self.carried_budget -= count
+        if self.carried_budget < 0:
+            raise self.over(f"more than {self.limits.carried_values} values carried by blocks and calls", at)
 
     def emit(self, event: Event) -> None:
         """Note an event of code that can run; the next span begins after it."""

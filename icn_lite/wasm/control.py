@@ -27,6 +27,8 @@ class Control(BodyState):
                 self.pop(I32, at)
             label = self.label(depth, at)
             self.pop_all(label, at)
+            if len(label) > 1:
+                self.carry(len(label), at)
             self.emit(Event(code, self.raw, at, pos, cost, depth))
             if code == op.BR:
                 self.cut()
@@ -59,6 +61,8 @@ class Control(BodyState):
         self.pop_all(block_type.params, at)
         if len(block_type.params) > self.limits.results:
             raise self.over(f"a block takes {len(block_type.params)} values, at most {self.limits.results}", at)
+        if block_type.params or len(block_type.results) > 1:
+            self.carry(len(block_type.params) + len(block_type.results), at)
         if len(self.frames) > self.limits.nesting:
             raise self.over(f"more than {self.limits.nesting} nested blocks", at)
         self.note_floats(block_type)
@@ -135,6 +139,8 @@ class Control(BodyState):
             depth, pos = self.u32(pos)
             targets.append(depth)
         default = self.label(targets[-1], at)
+        if len(default) > 1:
+            self.carry(len(default) * len(set(targets)), at)
         for depth in dict.fromkeys(targets):
             label = self.label(depth, at)
             if len(label) != len(default):

@@ -65,6 +65,8 @@ class FloatGraph:
     def find(self, node: int) -> int:
         """The node that stands for all that were united with one."""
         parents = self.parents
+        if not parents:
+            return node
         while (parent := parents.get(node, node)) != node:
             parents[node] = parents.get(parent, parent)
             node = parent

@@ -197,8 +197,8 @@ class FloatWriter:
         """A local for one value that is set aside; returns its encoded index."""
         found = self.slots.get((position, value_type))
         if found is None:
-            markers = self.lowered.markers.get(self.function.type, 0)
-            found = write_u32(len(self.function.locals) + markers + len(self.temporaries))
+            markers = self.lowered.markers.get(self.function.type, ())
+            found = write_u32(len(self.function.locals) + len(markers) + len(self.temporaries))
             self.slots[position, value_type] = found
             self.temporaries.append(value_type)
         return found

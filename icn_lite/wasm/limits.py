@@ -53,6 +53,9 @@ class Limits:
     # Of functions, and what a block takes or gives. A call with 1000 results and full locals crashes the engine's
     # compiler; compilers emit no more than a handful.
     results: int = 16
+    # Values that blocks take, and those of branches and calls with several: each is moved by itself, in ten bytes and
+    # ten microseconds. Compilers emit hardly any.
+    carried_values: int = 100_000
     # `br_table` compiles in quadratic time: 200,000 entries take half a second.
     br_table_entries: int = 5000
     br_table_entries_total: int = 100_000

@@ -5,13 +5,14 @@ last is a float. So every f32 that functions take, give or share through a globa
 and so is (as an i64) every f64 among two or more results. `nan` converts where a body computes with them.
 
 `call_indirect` compares types. Two types that differ for the guest must not become one, so a type that would is
-given parameters that nobody reads (*markers*), as far as the table or a `call_indirect` knows both.
+given parameters that nobody reads (*markers*), as far as the table or a `call_indirect` knows both. The types of the
+markers count in base three, so that there are few of them however many types there are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from icn_lite.wasm import opcodes as op
@@ -24,6 +25,8 @@ from icn_lite.wasm.types import FuncType
 # More values of a block than this, with a float among them, come out of the interpreter in the wrong places.
 _SAFE_VALUES: Final = 1
 _INTEGER: Final = {F32: I32, F64: I64}
+_MARKERS: Final = (I32, I64, F64)
+ZERO: Final = {I32: b"\x41\x00", I64: b"\x42\x00", F64: b"\x44" + bytes(8)}
 
 
 def crowded(types: tuple[int, ...]) -> bool:
@@ -59,16 +62,18 @@ class Lowered:
 
     module: Module
     types: dict[FuncType, FuncType]
-    markers: dict[FuncType, int]  # of the guest's types, where there are any
+    markers: dict[FuncType, tuple[int, ...]]  # of the guest's types, where there are any
+    indices: dict[FuncType, int] = field(default_factory=dict)
 
     def type_index(self, wanted: FuncType) -> int:
         """The index of a type, added when it is new."""
         types = self.module.types
-        try:
-            return types.index(wanted)
-        except ValueError:
+        if not self.indices:
+            self.indices.update((value, i) for i, value in reversed(list(enumerate(types))))
+        if wanted not in self.indices:
+            self.indices[wanted] = len(types)
             types.append(wanted)
-            return len(types) - 1
+        return self.indices[wanted]
 
     def block_type(self, kind: FuncType) -> bytes:
         """A block type (§5.3.6)."""
@@ -80,22 +85,33 @@ class Lowered:
 def lower_types(module: Module, code: Sequence[FunctionCode]) -> Lowered:
     """Find the types; the module's own bodies are left to `nan`."""
     types = {value: lower(value) for value in module.types}
-    markers: dict[FuncType, int] = {}
+    markers: dict[FuncType, tuple[int, ...]] = {}
     if any(value != lowered for value, lowered in types.items()):
         compared = _compared(module, code)
         taken = {value for value in compared if types[value] == value}
+        used: dict[FuncType, int] = {}  # by type: how many markers were tried
         for value in compared:
             base = types[value]
             if base == value:
                 continue
             marked = base
             while marked in taken:
-                markers[value] = markers.get(value, 0) + 1
-                marked = FuncType((*marked.params, I32), marked.results)
+                used[base] = used.get(base, 0) + 1
+                markers[value] = _marker(used[base])
+                marked = FuncType(base.params + markers[value], base.results)
             taken.add(marked)
             types[value] = marked
     globals_ = [_global(variable) for variable in module.globals]
     return Lowered(replace(module, types=[types[value] for value in module.types], globals=globals_), types, markers)
+
+
+def _marker(number: int) -> tuple[int, ...]:
+    """A number from 1 on as types (bijective base three)."""
+    digits: list[int] = []
+    while number:
+        number, digit = divmod(number - 1, len(_MARKERS))
+        digits.append(_MARKERS[digit])
+    return tuple(digits)
 
 
 def _compared(module: Module, code: Sequence[FunctionCode]) -> list[FuncType]:

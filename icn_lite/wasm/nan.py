@@ -22,7 +22,7 @@ from icn_lite.wasm.edits import Edits
 from icn_lite.wasm.floatgraph import BITS, CLEAN, COMPUTED, NO_FLOAT, PLAIN, RAW, Value
 from icn_lite.wasm.floatwriter import Bitwise, FloatWriter, Opened
 from icn_lite.wasm.leb import read_u32, write_u32
-from icn_lite.wasm.lowered import Lowered, crowded
+from icn_lite.wasm.lowered import ZERO, Lowered, crowded
 from icn_lite.wasm.module import Module
 from icn_lite.wasm.opcodes import F32, F64, I32
 from icn_lite.wasm.types import FuncType
@@ -74,7 +74,7 @@ class FloatPass(FloatWriter):
         self.dead = False
         self.ends: list[int] = []  # where results go that are returned
         self.kept = len(function.type.params)
-        self.shift = lowered.markers.get(function.type, 0)
+        self.shift = len(lowered.markers.get(function.type, ()))
         self.graph.next_node = len(function.locals)
         for i, value_type in enumerate(function.type.params):
             if value_type == F32:
@@ -245,13 +245,12 @@ class FloatPass(FloatWriter):
             [BITS if t == F32 or (t == F64 and many) else CLEAN if t == F64 else NO_FLOAT for t in kind.results],
             i,
         )
-        markers = self.lowered.markers.get(kind, 0)
+        markers = b"".join(ZERO[t] for t in self.lowered.markers.get(kind, ()))
         if markers and indirect:
-            # the index stays on top, so it serves as the markers too
-            local = self.temporary(0, I32)
-            self.edits.before[i] = b"\x22" + local + (b"\x20" + local) * markers
+            local = self.temporary(0, I32)  # the index stays on top
+            self.edits.before[i] = b"\x21" + local + markers + b"\x20" + local
         elif markers:
-            self.edits.before[i] = b"\x41\x00" * markers
+            self.edits.before[i] = markers
 
     def select(self, event: int, pos: int) -> None:
         """Both values go to one."""
@@ -351,8 +350,11 @@ class FloatPass(FloatWriter):
             pos += 1
             stack.append(None)
         elif 0x28 <= code <= 0x3E:
-            _, pos = read_u32(data, pos, end)
-            _, pos = read_u32(data, pos, end)
+            if data[pos] < 128 and data[pos + 1] < 128:
+                pos += 2
+            else:
+                _, pos = read_u32(data, pos, end)
+                _, pos = read_u32(data, pos, end)
             if code < 0x36:
                 stack[-1] = (
                     Value(F32, RAW, pos, at) if code == 0x2A else Value(F64, CLEAN, pos) if code == 0x2B else None

@@ -11,6 +11,7 @@ from icn_lite.wasm import opcodes as op
 from icn_lite.wasm.encode import Draft, locals_of
 from icn_lite.wasm.hostfuncs import HostFunction
 from icn_lite.wasm.leb import write_signed, write_u32
+from icn_lite.wasm.lowered import ZERO
 from icn_lite.wasm.module import SizeRange
 from icn_lite.wasm.opcodes import F32, F64, I32, I64
 from icn_lite.wasm.types import FuncType, TrapFlag
@@ -85,7 +86,7 @@ class Shims:
         body = [before]
         for i, (have, want) in enumerate(zip(given.params, wanted.params, strict=False)):
             body.append(b"\x20" + write_u32(i) + _CONVERT[have, want])
-        body.append(b"\x41\x00" * (len(wanted.params) - len(given.params)))
+        body.extend(ZERO[t] for t in wanted.params[len(given.params) :])
         body.append(b"\x10" + write_u32(target) + after)
         local_types: tuple[int, ...] = ()
         if len(wanted.results) == 1:

@@ -181,6 +181,21 @@ def test_types_that_differ_in_floats_only_stay_different() -> None:
         assert engine(prepare(module)).call("f", [1, 2]).results == (0x40E00000,)
 
 
+def test_many_types_that_become_one_stay_different_and_small() -> None:
+    types = ["".join(f" {'f32' if n >> b & 1 else 'i32'}" for b in range(9)) for n in range(512)]
+    module = wat("(module (table 512 funcref) " + "".join(f"(func $f{n} (param{t}))" for n, t in enumerate(types))
+                 + f"(elem (i32.const 0) {' '.join(f'$f{n}' for n in range(512))}) "
+                 + "".join(f'(func (export "{n}") (param i32) {" ".join(f"({k}.const 0)" for k in types[n].split())} '
+                           f"(call_indirect (param{types[n]}) (local.get 0)))" for n in (0, 7, 511)) + ")")  # fmt: skip
+    prepared = prepare(module)
+    assert len(prepared.code) < 3 * len(module)
+    for engine in BOTH:
+        run = engine(prepared)
+        for n in (0, 7, 511):
+            for slot in (0, 7, 8, 511):
+                assert run.call(str(n), [slot]).trapped == (slot != n)
+
+
 def to_int(kind: str) -> str:
     return "(i32.trunc_f32_s)" if kind == "f32" else ""
 

@@ -54,6 +54,8 @@ AT: dict[str, Callable[[int], bytes]] = {
     "nesting": lambda n: wat(f"(module (func {'(block ' * n} {')' * n}))"),
     "params": lambda n: wat(f"(module (func (param{' i32' * n})))"),
     "results": lambda n: wat(f"(module (func (result{' i32' * n}) {'(i32.const 1)' * n}))"),
+    "carried_values": lambda n: wat(f"(module (func {'(i32.const 1) (block (param i32) (drop))' * (n - 4)} "
+                                    "(block (result i32 i32) (i32.const 1) (i32.const 2) (br 0)) (drop) (drop)))"),
     "br_table_entries": lambda n: wat(f"(module (func (br_table {'0 ' * n} 0 (i32.const 0))))"),
     "br_table_entries_total": lambda n: wat(f"(module (func (br_table {'0 ' * (n - 1)} 0 (i32.const 0))) "
                                             "(func (br_table 0 0 (i32.const 0))))"),
