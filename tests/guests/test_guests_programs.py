@@ -141,6 +141,6 @@ def test_assemblyscript_with_its_collector(flags: tuple[str, ...], tmp_path: Pat
 
 def test_an_error_of_assemblyscript_leaves_its_words_and_place_in_the_log(tmp_path: Path) -> None:
     source = 'export function run(): i32 { throw new Error("héllo " + ["a", "b"].join("+")); }'
-    outcome = everywhere(script_program(tmp_path, source), entry="run")
+    outcome = everywhere(script_program(tmp_path, source, "--debug"), entry="run")
     assert (outcome.status, outcome.trap) == ("trapped", "unreachable")
     assert outcome.log == "abort: héllo a+b at program.ts:1:30\n".encode()
