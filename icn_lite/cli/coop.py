@@ -81,8 +81,8 @@ def list_(app: App) -> None:
 def revoke(app: App, did: str, name: str | None) -> None:
     """Put a member out: every membership that it was given until now is over.
 
-    A running node ends that member's sessions at once and tells its peers, which tell theirs. A node that doesn't
-    run tells them when it does.
+    A running node ends that member's sessions at once and tells its peers, which tell theirs. If it doesn't run, they
+    hear of it when they meet it again.
     """
     from icn_lite.node.coop_commands import revoke as put_out
 

@@ -20,7 +20,7 @@ from icn_lite.cli.output import Json
 from icn_lite.model.errors import IcnLiteError
 
 State: TypeAlias = Literal["ok", "warning", "wrong"]
-LIBRARIES: Final = ("pywasm3", "aiocoap", "zeroconf", "cbor2", "pynacl", "psutil", "click", "rich", "wasmtime")
+LIBRARIES: Final = ("pywasm3", "aiocoap", "zeroconf", "cbor2", "pynacl", "psutil", "click", "rich", "segno", "wasmtime")
 OPTIONAL: Final = frozenset({"wasmtime"})
 FREE_MB_WANTED: Final = 256  # what the store may use by default
 SOON_S: Final = 30 * 86_400  # a month to ask for an invitation

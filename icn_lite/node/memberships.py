@@ -1,7 +1,8 @@
 """Who this node belongs with: memberships, invitations and revocations of its cooperatives, as the mesh asks for them.
 
 Implements `mesh.ports.Admission` over the folders of `cooperatives.py`. A change is on disk before it is told to
-anybody. Expiry is judged by the wall clock, generously, and not at all where that was never set.
+anybody, but a revocation, which acts at once. Expiry is judged by the wall clock, generously, and not at all where
+that was never set.
 """
 
 from __future__ import annotations
