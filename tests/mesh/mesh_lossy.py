@@ -103,30 +103,31 @@ class LossyLink:
 
     # Streams
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         number, self._opened = self._opened, self._opened + 1
         ends = self.weather.streams_end_after
-        task = asyncio.current_task()
-        assert task is not None
+        task = asyncio.create_task(self._carry(reader, writer, ends[number] if number < len(ends) else None))
         self._streams.add(task)
         task.add_done_callback(self._streams.discard)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, left: int | None) -> None:
+        ends = [writer]
+        pumps: list[asyncio.Task[None]] = []
         try:
-            there, back = await asyncio.open_connection("127.0.0.1", self.target)
-        except OSError:
-            writer.transport.abort()
-            return
-        pumps = (
-            asyncio.create_task(self._pump(reader, back)),
-            asyncio.create_task(self._pump_back(there, writer, ends[number] if number < len(ends) else None)),
-        )
-        try:
-            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            with contextlib.suppress(OSError):
+                there, back = await asyncio.open_connection("127.0.0.1", self.target)
+                ends.append(back)
+                pumps += (
+                    asyncio.create_task(self._pump(reader, back)),
+                    asyncio.create_task(self._pump_back(there, writer, left)),
+                )
+                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for pump in pumps:
                 pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
-            for end in (writer, back):
+            for end in ends:
                 end.transport.abort()
+            await asyncio.gather(*pumps, return_exceptions=True)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
