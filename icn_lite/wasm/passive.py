@@ -27,7 +27,7 @@ _WORDS: Final = _CHUNK // _WORD
 _INIT_TYPE: Final = FuncType((I32, I32, I32), ())
 _LOAD_TYPE: Final = FuncType((I32,), ())
 _END: Final = b"\x0b"
-# Leave the block around when local 0, unsigned, is at least a constant: i32.const n; i32.ge_u …
+# `local.get` and `local.set` of the first locals.
 _GET0, _GET1, _GET2, _GET3, _GET4, _GET5 = (b"\x20" + bytes((i,)) for i in range(6))
 _SET4, _SET5 = b"\x21\x04", b"\x21\x05"
 
