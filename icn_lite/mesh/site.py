@@ -9,6 +9,7 @@ answered with problem details. Rates were checked before, where messages come in
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -126,7 +127,8 @@ class Site:
         self._handlers.on_refused(refusal.kind)
         answer = refusal.message()
         answer.opt.no_response = request.opt.no_response
-        pipe.add_response(answer, is_last=True)
+        with contextlib.suppress(Refusal):  # the session has ended meanwhile, which was said outside of it
+            pipe.add_response(answer, is_last=True)
 
     async def _serve(self, pipe: Answers, request: Message, session: Session | None) -> None:
         speaker = session.speaker if session is not None else None

@@ -10,6 +10,7 @@ import pytest
 from aiocoap.numbers.codes import Code
 from mesh_members import ALL, NOW_S, Members, certificate, cooperative, member, revocation
 from mesh_openers import RawOpener
+from mesh_raw import until
 from mesh_samples import Node
 
 from icn_lite.mesh import handshake, problem, table
@@ -383,6 +384,25 @@ async def test_a_revoked_member_loses_its_session_at_once(guarded: Guarded) -> N
     with pytest.raises(PeerRefused, match="revoked"):
         await client.ping_ms(uri)
     assert server.sessions == 0
+
+
+async def test_a_refusal_in_a_session_that_has_ended_meanwhile(
+    guarded: Guarded, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Regression 1: what had to be said outside the session was raised to the library, which logged a fault."""
+    node = Node(ASKED, hold=asyncio.Event(), refuse_with=DocumentError("no such thing"))
+    members = member(ASKED)
+    server = await guarded(members, node)
+    client = Client(await guarded(member(ASKER), Node(ASKER)))
+    posting = asyncio.create_task(client.post(server.addresses()[0], table.BIDS, samples.bid(ASKER).block))
+    await until(lambda: len(node.heard) == 1)
+    await members.on_revocation(revocation(cooperative(), ASKER.did).block)
+    server.dismiss(ASKER.did)
+    assert node.hold is not None
+    node.hold.set()
+    with pytest.raises(PeerRefused, match="revoked"):
+        await posting
+    assert not caplog.records
 
 
 async def test_whoever_we_put_out_is_asked_nothing_more(guarded: Guarded) -> None:
