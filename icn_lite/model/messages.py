@@ -1,8 +1,9 @@
 """Every `MeshProtocolMessage` of `rfc-planetary-mesh.md` §5.1, each a document of its own kind.
 
-All of them travel as signed blocks. What gives somebody a right or a duty (bid, lease, input) names its audience,
-its job, its expiry and a nonce, so that it cannot be replayed elsewhere. Times are durations from receipt where
-something depends on them; wall clocks are claims.
+All of them travel as signed blocks. What gives somebody a right or a duty (bid, lease, membership) names its audience,
+its job or cooperative, its expiry and a nonce, so that it cannot be replayed elsewhere; an interactive input names its
+executor, its job and its one place in the conversation. Times are durations from receipt where something depends on
+them; wall clocks are claims.
 """
 
 from __future__ import annotations
