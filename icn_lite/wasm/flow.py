@@ -59,12 +59,14 @@ LOOKING: Final = frozenset(
 )
 # A loop of constant rounds looks at the counter before it runs if it costs more than this, in fuel.
 UNCHECKED_LOOP_FUEL: Final = 1024
-# Sums stay far below 64 bits: fuel of all rounds of a loop, fuel of one round where their number is not known,
-# callees of a loop and calls of one callee (each callee costs at most `plan.FOLDED_FUEL`).
+# Sums stay below 64 bits. A callee costs at most `plan.FOLDED_FUEL` (2^20). All rounds of a loop of constant rounds:
 LOOP_FUEL: Final = 1 << 40
+LOOP_CALLS: Final = 1 << 20
+# One round of a loop whose rounds, at most 2^32, are known when it begins:
 ROUND_FUEL: Final = 1 << 20
+ROUND_CALLS: Final = 1 << 10
+# Callees of a loop: they are carried over to every loop around.
 LOOP_CALLEES: Final = 16
-LOOP_CALLS: Final = 1 << 16
 
 
 @dataclass(slots=True)
@@ -72,7 +74,8 @@ class Flow:
     """Result: fuel by point, calls by point, and the shape that the writer needs."""
 
     charges: dict[int, int] = field(default_factory=dict)
-    calls: list[tuple[int, int, int]] = field(default_factory=list)  # (point, function index, how often)
+    # (point, function index or -1 - type index, how often)
+    calls: list[tuple[int, int, int]] = field(default_factory=list)
     repeated: set[int] = field(default_factory=set)  # `loop` events that look at the counter in every round
     counted: dict[int, Rounds] = field(default_factory=dict)  # loops whose further rounds are charged before them
     checked: set[int] = field(default_factory=set)  # loops of constant rounds that look at the counter before
@@ -116,7 +119,7 @@ class _Analysis:
         self.left_to = _NO_FRAME  # outermost frame that its exits go to
         self.rounds: list[tuple[int, int, int]] = []  # (point before an unrolled loop, loop, cost of a round)
         self.exits: list[tuple[int, dict[int, int]]] = []  # exit -> cost so far of every point it stands under
-        self.calls: dict[int, dict[int, int]] = {}  # point -> function index -> how often
+        self.calls: dict[int, dict[int, int]] = {}  # point -> as in `Flow.calls` -> how often
         self.large: dict[int, list[int]] = {}  # point -> loops of constant rounds to check before
         self.looping = 0  # loops around
 
@@ -143,9 +146,9 @@ class _Analysis:
             elif code == op.ELSE:
                 self.point = self.frames[-1].other = i
             elif code == op.CALL or code == op.CALL_INDIRECT:
-                if code == op.CALL:
-                    called = self.calls.setdefault(point, {})
-                    called[event.arg] = called.get(event.arg, 0) + 1
+                callee = event.arg if code == op.CALL else -1 - event.arg
+                called = self.calls.setdefault(point, {})
+                called[callee] = called.get(callee, 0) + 1
                 if i in self.ending:
                     self.frames[-1].lowest = -1
                     self.point = i
@@ -271,15 +274,15 @@ class _Analysis:
         flow, charges = self.flow, self.flow.charges
         cost, called = charges.get(loop, 0), self.calls.get(loop, {})
         times = 1 if rounds.count is None else rounds.count
-        most = ROUND_FUEL if rounds.count is None else LOOP_FUEL
-        if cost * times > most or len(called) > LOOP_CALLEES or sum(called.values()) * times > LOOP_CALLS:
+        fuel, calls = (ROUND_FUEL, ROUND_CALLS) if rounds.count is None else (LOOP_FUEL, LOOP_CALLS)
+        if cost * times > fuel or len(called) > LOOP_CALLEES or sum(called.values()) * times > calls:
             return
         flow.repeated.discard(loop)
         charges[point] = charges.get(point, 0) + cost * times
         if called:
             outer = self.calls.setdefault(point, {})
-            for callee, calls in called.items():
-                outer[callee] = outer.get(callee, 0) + calls * times
+            for callee, often in called.items():
+                outer[callee] = outer.get(callee, 0) + often * times
         self.large.pop(loop, None)  # this loop's own check covers them
         if rounds.count is None:
             flow.counted[loop] = rounds

@@ -1,8 +1,10 @@
 """What the writer has to know of each function: its fuel by point, what callers pay for it, checks, stack frames.
 
-Fuel: a function that is not in the table leaves its entry cost to its callers, who add it to their own point. A
-function whose cost is one constant, and small, then needs no metering code at all. Whoever recurses, or could run
-long without meeting a check, checks the counter on entry; every loop that repeats checks it at its head.
+Fuel: a function leaves its entry cost to its callers, who add it to their own point. A function whose cost is one
+constant, and small, then needs no metering code at all. Who calls through the table pays what the cheapest function
+of that type costs; the others charge the rest by themselves, in a twin where they are called directly as well.
+Whoever recurses, or could run long without meeting a check, checks the counter on entry; every loop that repeats
+without being counted checks it at its head.
 
 Depth: frames are counted in bytes of the engine's stack. Functions outside recursion have a static bound, so only
 recursive ones count down, each by its own frame plus the longest static chain below it.
@@ -11,7 +13,7 @@ recursive ones count down, each by its own frame plus the longest static chain b
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from icn_lite.wasm import opcodes as op
@@ -19,7 +21,7 @@ from icn_lite.wasm.body import Event, FunctionCode
 from icn_lite.wasm.callgraph import CallGraph, build
 from icn_lite.wasm.flow import ENTRY, LOOKING, Flow, analyse
 from icn_lite.wasm.hostfuncs import HostFunction
-from icn_lite.wasm.loops import GROWTH_BYTES, Growth
+from icn_lite.wasm.loops import COPY_BYTES, GROWTH_BYTES, Growth
 from icn_lite.wasm.module import Module
 
 # What may run between two looks at the counter, in fuel; a millisecond or so on a small board.
@@ -64,6 +66,7 @@ class Plan:
 
     graph: CallGraph
     functions: dict[int, FunctionPlan]
+    twins: dict[int, FunctionPlan]  # what stands in the table in place of a function that is called directly too
 
 
 def make_plan(module: Module, code: Sequence[FunctionCode], rows: Sequence[HostFunction]) -> Plan:
@@ -77,7 +80,7 @@ def make_plan(module: Module, code: Sequence[FunctionCode], rows: Sequence[HostF
     planner = _Planner(module, graph, plans, by_index)
     for group in graph.components:
         planner.component(group)
-    return Plan(graph, plans)
+    return Plan(graph, plans, planner.twins)
 
 
 class _Planner:
@@ -90,6 +93,8 @@ class _Planner:
         self.graph = graph
         self.plans = plans
         self.code = code
+        self.twins: dict[int, FunctionPlan] = {}
+        self.direct = {node for index in code for node in graph.edges[index] if node >= 0}
         self.growth = Growth(GROWTH_BYTES + sum(function.end - function.start for function in code.values()))
 
     def component(self, group: list[int]) -> None:
@@ -108,19 +113,40 @@ class _Planner:
         for member in group:
             if member in self.code:
                 self.fuel(self.code[member], own)
+        nodes = [member for member in group if member < 0]
+        for node in nodes:
+            plans[node].folded = min((plans[f].folded for f in graph.edges[node]), default=0)
         for member in group:
             if member in self.code:
                 self.settle(self.code[member], own)
-            elif member < 0:
-                self.indirect(member)
+        for node in nodes:
+            self.indirect(node)
 
     def indirect(self, node: int) -> None:
         """A node that stands for every table entry of one type."""
         plan = self.plans[node]
+        for index in self.graph.edges[node]:
+            if self.plans[index].folded > plan.folded:
+                self.in_table(index, plan.folded)
         members = [self.plans[f] for f in self.graph.edges[node]]
         plan.touches_fuel = plan.changes_fuel = True
         plan.unchecked = max((m.unchecked for m in members), default=0)
         plan.chain_bytes = max((m.chain_bytes for m in members), default=0)
+
+    def in_table(self, index: int, paid: int) -> None:
+        """A table entry charges by itself what its entry costs more than those who call through the table pay."""
+        plan = self.plans[index]
+        flow = plan.flow
+        if index in self.direct:
+            flow = replace(flow, charges=dict(flow.charges))
+            self.twins[index] = plan = replace(plan, flow=flow)
+        flow.charges[ENTRY] = flow.charges.get(ENTRY, 0) + plan.folded - paid
+        plan.folded = paid
+        plan.touches_fuel = plan.changes_fuel = True
+
+    def callee(self, called: int) -> int:
+        """The node of what a flow names as called."""
+        return called if called >= 0 else self.graph.type_nodes[self.module.types[-1 - called]]
 
     def fuel(self, function: FunctionCode, group: set[int]) -> None:
         """The flow of a function, and what its callers take over."""
@@ -128,11 +154,21 @@ class _Planner:
         ending = frozenset(i for i, event in enumerate(function.events) if self.ends_run(event))
         plan.flow = analyse(self.module.data, function, ending, self.growth)
         charges = plan.flow.charges
-        for point, callee, times in plan.flow.calls:
-            if callee not in group:
+        for point, called, times in plan.flow.calls:
+            if (callee := self.callee(called)) not in group:
                 charges[point] = charges.get(point, 0) + self.plans[callee].folded * times
-        if function.index not in self.graph.in_table and charges[ENTRY] <= FOLDED_FUEL:
+        if charges[ENTRY] <= FOLDED_FUEL and self.may_fold(function):
             plan.folded = charges.pop(ENTRY)
+
+    def may_fold(self, function: FunctionCode) -> bool:
+        """Whether callers may pay: one that is in the table and called directly then may have to be written twice."""
+        index, size = function.index, function.end - function.start
+        if index not in self.graph.in_table or index not in self.direct:
+            return True
+        if size + COPY_BYTES > self.growth.left:
+            return False
+        self.growth.left -= size + COPY_BYTES
+        return True
 
     def ends_run(self, event: Event) -> bool:
         """Whether a call may not come back although the run completes."""
@@ -143,8 +179,8 @@ class _Planner:
         """Checks and frames, once all of its component have a flow."""
         plan = self.plans[function.index]
         charges = plan.flow.charges
-        for point, callee, times in plan.flow.calls:
-            if callee in group:
+        for point, called, times in plan.flow.calls:
+            if (callee := self.callee(called)) in group:
                 charges[point] = charges.get(point, 0) + self.plans[callee].folded * times
         for point in [p for p, cost in charges.items() if not cost]:
             del charges[point]
@@ -169,7 +205,7 @@ class _Planner:
         often = bool(plan.flow.repeated) or any(point in charges for point in plan.flow.inner)
         plan.flow.inner, plan.flow.calls = set(), []  # read for the last time: plans of a whole module are held at once
         plan.cached = plan.touches_fuel and (bool(plan.flow.copies) or (often and not calls))
-        frame = frame_bytes(function, len(charges) + COUNTED_CONSTANTS * len(plan.flow.counted))
+        frame = frame_bytes(function, 1 + len(charges) + COUNTED_CONSTANTS * len(plan.flow.counted))
         tail = max((c.chain_bytes for c in callees), default=0)
         if plan.recursive:
             plan.depth_bytes = frame + tail

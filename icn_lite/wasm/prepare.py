@@ -168,13 +168,18 @@ class _Builder:
             if function.type.results not in names.block_types:
                 names.block_types[function.type.results] = shims.block_type(function.type.results)
         lookup = PlanLookup(self.plan.functions, self.plan.graph.type_nodes)
+        in_table = dict(names.wrappers)
         for number, function in enumerate(self.code):
             plan = self.plan.functions[function.index]
-            draft.bodies[number] = BodyWriter(function, plan, names, lookup, self.edits.get(number)).write()
+            edits = self.edits.get(number)
+            draft.bodies[number] = BodyWriter(function, plan, names, lookup, edits).write()
+            if (twin := self.plan.twins.get(function.index)) is not None:
+                body = BodyWriter(function, twin, names, lookup, edits).write()
+                in_table[function.index] = draft.function(module.type_of(function.index), body)
             function.events = []  # nobody reads them again: what is held shrinks while what is written grows
             plan.flow = Flow()
         draft.elements = [
-            Element(e.offset, tuple(None if f is None else names.wrappers.get(f, f) for f in e.functions))
+            Element(e.offset, tuple(None if f is None else in_table.get(f, f) for f in e.functions))
             for e in module.elements
         ]
         draft.segments = [(_signed(s.offset), module.data[s.start : s.end])

@@ -261,3 +261,20 @@ def test_sums_that_would_not_fit_are_not_made() -> None:
         for run in (engines.Wasm3Run(prepared), engines.WasmtimeRun(prepared)):
             outcome = run.call("run", [1 << 31], fuel)
             assert (outcome.results, outcome.flag) == (None, TrapFlag.OUT_OF_FUEL)
+
+
+def test_rounds_that_cost_too_much_are_not_charged_at_once() -> None:
+    """A round of 2000 calls of about 2^20 fuel, 2^32 times, is more than 64 bits: it is charged round by round."""
+    costly = f"""(local.set 0 (i32.const {(1 << 18) - 90000}))
+        (loop (br_if 0 (local.tee 0 (i32.add (local.get 0) (i32.const -1)))))"""
+    text = f"""(module (func $f (local i32) {costly})
+      (func (export "run") (param i32) (loop {"(call $f)" * 2000}
+        (br_if 0 (local.tee 0 (i32.add (local.get 0) (i32.const -1)))))))"""
+    inner, outer = flows(text)
+    assert not inner.repeated
+    assert outer.repeated
+    assert not outer.counted
+    prepared = prepare(bytes(wasmtime.wat2wasm(text)))
+    for fuel in (1000, 1 << 30):
+        outcome = engines.Wasm3Run(prepared).call("run", [0], fuel)
+        assert (outcome.results, outcome.flag) == (None, TrapFlag.OUT_OF_FUEL)
