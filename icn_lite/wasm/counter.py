@@ -106,6 +106,8 @@ class CounterWriter:
         self.frames = 1
         self.inside: Copy | None = None
         self.kinds = [FuncType((), function.type.results)]  # types of the open blocks
+        self.wrapped = False  # whether the body lies in a block of its own
+        self.closed = self.kinds[0]  # the type of the block that was closed last
         self.loops: set[int] = set()  # which of them are loops
         self.temporaries: dict[tuple[int, int], bytes] = {}
         self.fuel_local = self.add_local(I64) if self.cached else b""
@@ -118,23 +120,32 @@ class CounterWriter:
 
     # values
 
-    def carry(self, types: tuple[int, ...], condition: bool = False) -> None:
-        """Before a block gives three or more values of both widths: take them out of the engine's slots.
+    def by_locals(self, kind: FuncType) -> bool:
+        """Whether the values of a block go through locals and the block itself has none.
 
-        It overwrites two narrow ones that lie where a wide one has to go; values that lie in locals it moves right. A
-        condition on top is kept there.
+        The engine mixes the values of a block up: two results lie where its slots happened to be free and come out in
+        that order, and a parameter that is a local pushed twice has one place with the other.
         """
-        if len(types) > 2 and I32 in types and I64 in types:
-            self.through_locals(types, condition)
+        return bool(kind.params) or len(kind.results) > 1
 
-    def take(self, types: tuple[int, ...], condition: bool) -> None:
-        """Before a block takes values: give each a place of its own.
+    def carry(self, types: tuple[int, ...], condition: bool = False) -> None:
+        """Before a branch: leave values in locals and on the stack, wherever its targets look for them.
 
-        One local that is pushed twice has one place in the engine, and a block that takes one of the two values and
-        puts something else there changes both.
+        A condition on top is kept there.
         """
         if types:
             self.through_locals(types, condition)
+
+    def set_down(self, types: tuple[int, ...], condition: bool = False) -> None:
+        """Take values off the stack, for a block that finds them in locals; a condition on top stays."""
+        locals_ = [self.temporary(i, t) for i, t in enumerate((*types, I32) if condition else types)]
+        self.out.extend(b"\x21" + local for local in reversed(locals_))
+        if condition:
+            self.out.append(b"\x20" + locals_[-1])
+
+    def pick_up(self, types: tuple[int, ...]) -> None:
+        """Put values back that stand in locals."""
+        self.out.extend(b"\x20" + self.temporary(i, t) for i, t in enumerate(types))
 
     def through_locals(self, types: tuple[int, ...], condition: bool) -> None:
         """Put values into locals of their own and take them from there."""

@@ -19,6 +19,7 @@ stopped.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from icn_lite.wasm import opcodes as op
@@ -27,6 +28,7 @@ from icn_lite.wasm.counter import END_BYTE, Copy, CounterWriter, subtract
 from icn_lite.wasm.encode import locals_of
 from icn_lite.wasm.flow import ENTRY
 from icn_lite.wasm.leb import write_signed, write_u32
+from icn_lite.wasm.opcodes import I32
 from icn_lite.wasm.types import FuncType
 
 # Frames that the copies of a loop add between its body and what lies outside.
@@ -39,14 +41,16 @@ class BodyWriter(CounterWriter):
     def write(self) -> bytes:
         """The whole body: locals, then code."""
         function, plan = self.function, self.plan
+        results = function.type.results
         as_bits = self.edits is not None and self.edits.wraps_result
-        wrapped = as_bits or (self.cached and plan.flow.leaves_by_branch)
+        self.wrapped = wrapped = as_bits or (self.cached and plan.flow.leaves_by_branch)
         if self.cached:
             self.out.append(b"\x23" + self.names.fuel + b"\x21" + self.fuel_local)
         self.settle(ENTRY)
         self.charge_point(ENTRY)
         if wrapped:
-            self.out.append(b"\x02" + (b"\x7e" if as_bits else self.names.block_types[function.type.results]))
+            kind = b"\x7e" if as_bits else b"" if len(results) > 1 else bytes(results)
+            self.out.append(b"\x02" + (kind or b"\x40"))
             self.join()
         self.walk(0, len(function.events) - 1)
         self.span(function.events[-1])
@@ -54,6 +58,8 @@ class BodyWriter(CounterWriter):
             self.carry_results()
             self.join()
             self.out.append(END_BYTE + b"\xbf" if as_bits else END_BYTE)
+            if self.by_locals(self.kinds[0]):
+                self.pick_up(results)
         if not self.dead:
             self.store()
         self.out.append(END_BYTE)
@@ -91,7 +97,8 @@ class BodyWriter(CounterWriter):
     def open(self, event: Event) -> None:
         """Note a block."""
         kind = event.type or FuncType((), ())
-        self.take(kind.params, event.op == op.IF)
+        if self.by_locals(kind):
+            self.set_down(kind.params, event.op == op.IF)
         if event.op == op.LOOP:
             self.loops.add(self.frames)
         self.frames += 1
@@ -102,12 +109,17 @@ class BodyWriter(CounterWriter):
         self.carry_results()
         self.frames -= 1
         self.loops.discard(self.frames)
-        self.kinds.pop()
+        self.closed = self.kinds.pop()
 
     def carry_results(self) -> None:
         """Before the end of an arm or a block that control reaches."""
-        if not self.dead:
-            self.carry(self.kinds[-1].results)
+        if not self.dead and self.by_locals(self.kinds[-1]):
+            self.set_down(self.kinds[-1].results)
+
+    def arrive(self, kind: FuncType, code: int) -> None:
+        """Behind the head of a block or arm, or behind its end: what stands in locals goes on the stack."""
+        if self.by_locals(kind):
+            self.pick_up(kind.results if code == op.END else kind.params)
 
     def settle(self, i: int) -> None:
         """Look at the counter and count the frame, at the place that the plan gives."""
@@ -148,6 +160,7 @@ class BodyWriter(CounterWriter):
         if cost:
             self.charge(cost * copies)
         self.out.append(b"\x0c\x00" + END_BYTE + END_BYTE)
+        self.arrive(self.closed, op.END)
         if self.edits is not None:
             self.out.append(self.edits.after.get(end, b""))
         self.settle(end)
@@ -176,6 +189,8 @@ class BodyWriter(CounterWriter):
 
     def header(self, event: Event, i: int) -> bytes:
         """The block type, where there is one."""
+        if event.type is not None and self.by_locals(event.type):
+            return b"\x40"
         if self.edits is not None and i in self.edits.headers:
             return self.edits.headers[i]
         return self.names.data[event.at + 1 : event.end]
@@ -184,6 +199,7 @@ class BodyWriter(CounterWriter):
         """`block`, `if`, `else`, `end`: the state is made sure before, and known again after."""
         self.join()
         self.copy(event, i)
+        self.arrive(self.closed if event.op == op.END else self.kinds[-1], event.op)
 
     def on_loop(self, event: Event, i: int) -> None:
         """`loop`: one that repeats checks and charges at its head, a counted one before it."""
@@ -201,6 +217,7 @@ class BodyWriter(CounterWriter):
             self.charge_point(i)
         elif i in flow.ahead:
             self.charge(flow.ahead[i])
+        self.arrive(self.kinds[-1], op.LOOP)
 
     def on_branch(self, event: Event, i: int) -> None:
         """`br`, `br_if`, `br_table`."""
@@ -211,18 +228,43 @@ class BodyWriter(CounterWriter):
             self.dead = True
             return
         self.join()
-        self.carry(self.label(event.arg), event.op != op.BR)
+        targets = event.targets or (event.arg,)
+        set_down = [depth for depth in targets if self.finds_locals(depth)]
+        mixed = event.op == op.BR_TABLE and 0 < len(set_down) < len(targets)
+        if set_down and not mixed:
+            self.carry(self.label(event.arg), event.op != op.BR)
         if event.op == op.BR_TABLE:
-            targets = [write_u32(depth) for depth in event.targets]
-            self.out.append(b"\x0e" + write_u32(len(targets) - 1) + b"".join(targets))
+            if mixed:
+                self.mixed_table(targets, set(set_down))
+            else:
+                self.branch_table(targets)
         elif self.inside is not None and self.frames - 1 - event.arg < self.inside.loop:
             self.exit_copy(event, i, self.inside)
-        elif event.op == op.BR and self.frames - 1 - event.arg in self.loops and self.label(event.arg):
-            # the engine forgets the values when it goes back to a loop by `br`, but not by `br_if`
-            self.out.append(b"\x41\x01\x0d" + write_u32(event.arg) + b"\x00")
         else:
             self.out.append(bytes((event.op,)) + write_u32(event.arg))
         self.dead = event.op != op.BR_IF
+
+    def finds_locals(self, depth: int) -> bool:
+        """Whether the target of a branch takes its values from locals; the function itself takes them off the stack."""
+        index = len(self.kinds) - 1 - depth
+        return (index > 0 or self.wrapped) and self.by_locals(self.kinds[index])
+
+    def branch_table(self, targets: Sequence[int]) -> None:
+        """A `br_table` to these depths."""
+        self.out.append(b"\x0e" + write_u32(len(targets) - 1) + b"".join(map(write_u32, targets)))
+
+    def mixed_table(self, targets: tuple[int, ...], set_down: set[int]) -> None:
+        """A `br_table` of which some targets find the values in locals and others on the stack: those get a stop."""
+        types = self.label(targets[-1])
+        stops = {depth: number for number, depth in enumerate(dict.fromkeys(d for d in targets if d not in set_down))}
+        self.set_down(types, True)
+        index = self.temporary(len(types), I32)
+        self.out.append(b"\x1a" + b"\x02\x40" * len(stops) + b"\x20" + index)
+        self.branch_table([stops[d] if d in stops else d + len(stops) for d in targets])
+        for depth, number in stops.items():
+            self.out.append(END_BYTE)
+            self.pick_up(types)
+            self.out.append(b"\x0c" + write_u32(depth + len(stops) - 1 - number))
 
     def exit_copy(self, event: Event, i: int, inside: Copy) -> None:
         """A branch out of an unrolled loop."""

@@ -57,12 +57,10 @@ TEXT = "a malformed text: texts are nobody's business here"
 LINKED = "needs another module's table, memory, global or function: modules are not linked with each other"
 REFERENCES = "reference types: tables as values, more than one table, instructions that change tables"
 NUL = "an export with a NUL in its name, which ends the name in the engine"
-PASSIVE = "memory.init of passive data"
 FLOAT_GLOBAL = "reads a float global from outside, which the sandbox never does"
 REFUSALS = (
     (r"import of ", LINKED),
     (r".*a NUL in a name", NUL),
-    (r"memory\.init", PASSIVE),
     (r"more than one table|a table of|values of type (extern|func)ref|table\.|elem\.drop|reference types", REFERENCES),
 )
 
