@@ -46,7 +46,7 @@ class Loop:
 
     end: int = 0
     repeated: bool = False
-    copies: int = 0
+    copies: int = 0  # 0: as the guest wrote it, charged at its head
     plain: bool = True
     exits: int = 0
     backs: int = 0  # ways back to its head
