@@ -255,7 +255,7 @@ class BodyWriter(CounterWriter):
 
     def mixed_table(self, targets: tuple[int, ...], set_down: set[int]) -> None:
         """A `br_table` of which some targets find the values in locals and others on the stack: those get a stop."""
-        types = self.label(targets[-1])
+        types = self.label(min(set_down))  # the function's own label may be one of bits in place of its float
         stops = {depth: number for number, depth in enumerate(dict.fromkeys(d for d in targets if d not in set_down))}
         self.set_down(types, True)
         index = self.temporary(len(types), I32)
