@@ -172,8 +172,11 @@ class Channels:
 
     def _begin(self, peer: PeerAddress, ask: Ask) -> asyncio.Task[Link]:
         async def begin() -> Link:
-            async with asyncio.timeout(self._limits.handshake_ms / 1000):
-                link = await self.shake(peer, ask)
+            try:
+                async with asyncio.timeout(self._limits.handshake_ms / 1000):
+                    link = await self.shake(peer, ask)
+            except PeerRefused as refused:  # said before anybody showed who it is: no answer to what is to be asked
+                raise PeerError(f"no session with {peer}: {refused.message}", hint=refused.hint) from refused
             self._links[peer] = link
             self._links.move_to_end(peer)
             if len(self._links) > self._limits.sessions_out:

@@ -180,9 +180,10 @@ async def test_memberships_that_do_not_count(guarded: Guarded, changed: dict[str
     if reason is None:
         assert await client.ping_ms(server.addresses()[0]) >= 0
         return
-    with pytest.raises(PeerRefused, match=reason) as caught:
+    with pytest.raises(PeerError, match=reason) as caught:
         await client.ping_ms(server.addresses()[0])
-    assert (caught.value.response, caught.value.problem) == ("4.03", "not_admitted")
+    assert "4.03" in caught.value.message
+    assert not isinstance(caught.value, PeerRefused)  # nobody has shown yet who refuses
     assert server.sessions == 0
 
 
@@ -381,7 +382,7 @@ async def test_a_revoked_member_loses_its_session_at_once(guarded: Guarded) -> N
     with pytest.raises(PeerError):
         async with asyncio.timeout(SOON_S):
             await anext(rings)
-    with pytest.raises(PeerRefused, match="revoked"):
+    with pytest.raises(PeerError, match="revoked"):
         await client.ping_ms(uri)
     assert server.sessions == 0
 
@@ -400,7 +401,7 @@ async def test_a_refusal_in_a_session_that_has_ended_meanwhile(
     server.dismiss(ASKER.did)
     assert node.hold is not None
     node.hold.set()
-    with pytest.raises(PeerRefused, match="revoked"):
+    with pytest.raises(PeerError, match="revoked"):
         await posting
     assert not caplog.records
 
@@ -434,7 +435,7 @@ async def test_an_answer_outside_the_session_is_none(guarded: Guarded) -> None:
 async def test_an_open_endpoint_has_no_sessions(guarded: Guarded) -> None:
     server = await guarded(None)
     client = Client(await guarded(member(ASKER)))
-    with pytest.raises(PeerRefused, match="asks for no session"):
+    with pytest.raises(PeerError, match="asks for no session"):
         await client.ping_ms(server.addresses()[0])
 
 
