@@ -80,7 +80,8 @@ class Asked:
         if answer.code is Code.SERVICE_UNAVAILABLE:
             return answer
         told = problem.decode(answer.payload) if answer.opt.content_format == problem.CONTENT_FORMAT else None
-        if told is not None and told.kind == "session_unknown":
+        challenged = answer.code is Code.UNAUTHORIZED and answer.opt.echo is not None  # to strangers it says no more
+        if challenged or (told is not None and told.kind == "session_unknown"):
             raise SessionLostError(f"{self.peer} has forgotten the session", hint="it has probably been restarted")
         said = told.title if told is not None else "no reason"
         raise PeerError(f"{self.peer} answered outside the session ({answer.code.dotted}: {said})")

@@ -58,6 +58,7 @@ class Door:
         self._limits = limits
         self._random = random
         self._offers = Offers(limits.offer_ms, random)
+        self.heard_back: Callable[[Remote], None] = lambda remote: None  # a cookie shows that an address hears us
         self._sessions: OrderedDict[bytes, Session] = OrderedDict()  # the longest unused first
         self._granted: OrderedDict[bytes, tuple[float, bytes]] = OrderedDict()  # what a proof was answered with
 
@@ -75,6 +76,7 @@ class Door:
         taken = self._offers.take(asked.cookie, address, now_s)
         if taken is None:
             raise Refusal("stale_offer", "the offer has run out, or was made to another address")
+        self.heard_back(remote)
         repeated = hashlib.sha256(message).digest()
         if repeated in self._granted:
             return self._granted[repeated][1]

@@ -16,6 +16,7 @@ from aiocoap.protocol import Context
 from icn_lite.mesh import addresses
 from icn_lite.mesh.channels import Channels
 from icn_lite.mesh.door import Door
+from icn_lite.mesh.echo import SECRET_BYTES, Echoes
 from icn_lite.mesh.gate import Gate
 from icn_lite.mesh.guard import Guard
 from icn_lite.mesh.limits import DEFAULT_PORT, MeshLimits
@@ -49,7 +50,8 @@ class Endpoint:
         self._config = config
         admission = config.admission
         self._door = Door(admission, config.limits, secrets.token_bytes) if admission is not None else None
-        self._site = Site(handlers, config.limits, self._door)
+        self._echoes = Echoes(config.limits, secrets.token_bytes(SECRET_BYTES))
+        self._site = Site(handlers, config.limits, self._echoes, self._door)
         self._channels: Channels | None = None
         self._context: Context | None = None
         self._log: BoundedLog | None = None
@@ -64,7 +66,8 @@ class Endpoint:
         loop = asyncio.get_running_loop()
         logger, self._log = bounded_logger(self.limits)
         context = Context(loop=loop, serversite=self._site, loggername=logger.name)
-        guard = Guard(self.limits, Gate(self.limits, loop.time()), self.handlers.on_refused, loop)
+        gate = Gate(self.limits, loop.time())
+        guard = Guard(self.limits, gate, self._echoes, self.handlers.on_refused, loop)
         self._port = tcp.getsockname()[1]
         try:
             await attach(context, guard, udp, tcp)

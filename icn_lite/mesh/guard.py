@@ -10,6 +10,7 @@ from aiocoap.interfaces import EndpointAddress
 from aiocoap.transports.tcp import TcpConnection
 from aiocoap.transports.udp6 import UDP6EndpointAddress
 
+from icn_lite.mesh.echo import Echoes
 from icn_lite.mesh.gate import Gate, peer_key
 from icn_lite.mesh.limits import DEFAULT_PORT, MeshLimits
 from icn_lite.mesh.ports import Remote
@@ -21,6 +22,7 @@ class Guard:
 
     limits: MeshLimits
     gate: Gate
+    echoes: Echoes
     refused: Callable[[str], None]
     loop: asyncio.AbstractEventLoop
 
@@ -31,6 +33,10 @@ class Guard:
             return True
         self.refused("rate_limited")
         return False
+
+    def believes(self, address: EndpointAddress) -> bool:
+        """Whether somebody was shown to be at this address."""
+        return self.echoes.believes(remote_of(address), self.loop.time())
 
 
 def remote_of(address: EndpointAddress) -> Remote:

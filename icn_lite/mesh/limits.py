@@ -53,6 +53,12 @@ class MeshLimits:
     requests_per_s_peer: int = 200  # message ids wrap after 65,536 in 247 s: 265 a second would hang
     burst: int = 400  # two seconds of a peer at full rate
     peers_tracked: int = 1024  # 300 bytes each; the longest silent is forgotten
+    echo_ms: int = 60_000  # an Echo is good for one to two times as long; a slow asker needs seconds
+    believed_ms: int = 300_000  # how long an address that answered an Echo is no stranger
+    leisure_ms: int = 5_000  # RFC 7252 §8.2: answers to one multicast are spread over so long
+    leisurely: int = 32  # answers to multicasts that wait for their moment; the rest is silence
+    groups: int = 16  # interfaces on which multicasts are heard; Linux takes 20 groups a socket
+
     recent_messages: int = 4096  # duplicates known; 2.6 kB each is 10 MB at worst, and handlers bear duplicates
 
     connections: int = 64  # incoming TCP

@@ -49,6 +49,7 @@ OWN: Final[dict[str, tuple[Code, str]]] = {
     "bad_block": (Code.BAD_REQUEST, "Block option out of order"),
     "incomplete": (Code.REQUEST_ENTITY_INCOMPLETE, "A block is missing"),
     "too_large": (Code.REQUEST_ENTITY_TOO_LARGE, "Body too large"),
+    "echo_required": (Code.UNAUTHORIZED, "Show that you are there"),
     "session_required": (Code.UNAUTHORIZED, "Members only"),
     "session_unknown": (Code.UNAUTHORIZED, "No such session"),
     "stale_offer": (Code.UNAUTHORIZED, "Begin the handshake anew"),
@@ -80,6 +81,7 @@ class Refusal(Exception):
         told: problem.Problem | None = None,
         size1: int | None = None,
         max_age_s: int | None = None,
+        echo: bytes | None = None,
     ) -> None:
         super().__init__(detail or kind)
         self.kind = kind
@@ -87,6 +89,7 @@ class Refusal(Exception):
         self.told = told if told is not None else problem.Problem(OWN[kind][1], detail, kind, _J_CODES.get(kind, ""))
         self.size1 = size1
         self.max_age_s = max_age_s
+        self.echo = echo
 
     def message(self) -> Message:
         """The answer, with its problem details."""
@@ -95,6 +98,8 @@ class Refusal(Exception):
             answer.opt.size1 = self.size1  # RFC 7959 §4: what would have been taken
         if self.max_age_s is not None:
             answer.opt.max_age = self.max_age_s  # RFC 7252 §5.9.3.4: when to try again
+        if self.echo is not None:
+            answer.opt.echo = self.echo
         return answer
 
 

@@ -31,6 +31,7 @@ Transport: TypeAlias = Literal["udp", "tcp"]
 
 _SCHEMES: Final = {"udp": "coap", "tcp": "coap+tcp"}
 _J_CODES: Final = {code.value: code for code in JobErrorCode}
+_CHANNEL_PATH: Final = tuple(table.CHANNEL.strip("/").split("/"))
 _TAG_BYTES: Final = 4  # Request-Tag (RFC 9175 §3): keeps two bodies to one resource apart
 
 
@@ -184,7 +185,11 @@ class Requester:
             if message.remote is None or message.remote.scheme == "coap":
                 pace = self._pace.peer(peer.netloc, self._loop.time())
                 await asyncio.sleep(pace.reserve(self._loop.time()))
-            return await self.context.request(message, handle_blockwise=False).response
+            answer = await self.context.request(message, handle_blockwise=False).response
+            if answer.code is not Code.UNAUTHORIZED or answer.opt.echo is None or message.opt.uri_path == _CHANNEL_PATH:
+                return answer  # in a session it says that there is none any more
+            again = with_echo(message, answer.opt.echo)
+            return await self.context.request(again, handle_blockwise=False).response
 
     def _suspect(self, remote: object, begun_s: float) -> None:
         """Close a connection on which nothing came since a request that failed, so that the next opens another."""
@@ -237,6 +242,13 @@ async def _before(peer: PeerAddress, until_s: float) -> AsyncIterator[None]:
 
 
 _HINT: Final = "check that the node runs there and that nothing between blocks UDP and TCP on its port"
+
+
+def with_echo(message: Message, echo: bytes) -> Message:
+    """The same request once more: the peer wants to know first whether we are where we say (RFC 9175 §2.3)."""
+    again = message.copy(mid=None, token=b"", echo=echo)
+    again.mtype = None
+    return again
 
 
 def block_bytes(exponent: int) -> int:

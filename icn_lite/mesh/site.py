@@ -23,6 +23,7 @@ from aiocoap.pipe import Pipe
 from icn_lite.mesh import inner, table
 from icn_lite.mesh.assembly import Assemblies, Block
 from icn_lite.mesh.door import Door, Opened, Session
+from icn_lite.mesh.echo import Echoes, fitted, weight
 from icn_lite.mesh.gate import peer_key
 from icn_lite.mesh.guard import remote_of
 from icn_lite.mesh.limits import BERT_EXPONENT, BERT_UNIT_BYTES, UDP_BLOCK_BYTES, MeshLimits
@@ -62,10 +63,13 @@ class Answers(Protocol):
 class Site:
     """What the CoAP library hands every incoming request to. Without a door everybody is let in."""
 
-    def __init__(self, handlers: MeshHandlers, limits: MeshLimits, door: Door | None = None) -> None:
+    def __init__(self, handlers: MeshHandlers, limits: MeshLimits, echoes: Echoes, door: Door | None = None) -> None:
         self._handlers = handlers
         self._limits = limits
+        self._echoes = echoes
         self._door = door
+        if door is not None:
+            door.heard_back = self._heard_back
         self._resources = Resources(handlers, door)
         self._assemblies = Assemblies(limits)
         self._served = Served(limits)
@@ -77,19 +81,26 @@ class Site:
     async def render_to_pipe(self, pipe: Pipe) -> None:
         """Answer one request (the library's interface for sites)."""
         request = pipe.request
+        remote, now_s = remote_of(request.remote), asyncio.get_running_loop().time()
+        answers: Answers = pipe
+        if not self._echoes.believes(remote, now_s) and not (
+            request.opt.echo is not None and self._echoes.heard(remote, request.opt.echo, now_s)
+        ):
+            answers = _StrangersAnswers(pipe, self._echoes, remote)
         if self._door is None or request.opt.uri_path != _CHANNEL_PATH:
-            await self._answer(pipe, request, None)
+            await self._answer(answers, request, None)
             return
         try:
             _check_options(request)
             if request.code not in _CHANNEL_CODES:
                 raise Refusal("no_such_method", f"{table.CHANNEL} takes POST, and FETCH to observe")
-            opened = self._door.open(bytes(request.payload), asyncio.get_running_loop().time())
+            opened = self._door.open(bytes(request.payload), now_s)
+            self._echoes.remember(remote, now_s)
             asked = inner.decode_request(opened.plain, request)
         except Refusal as refusal:
-            self._refuse(pipe, request, refusal)
+            self._refuse(answers, request, refusal)
         except IcnLiteError as error:
-            self._refuse(pipe, request, refusal_of(error))
+            self._refuse(answers, request, refusal_of(error))
         else:
             await self._answer(_SealedAnswers(pipe, opened), asked, opened.session)
 
@@ -110,6 +121,9 @@ class Site:
             LOG.error("a request ended in %s: %s", type(error).__name__, error, exc_info=error)
             self._refuse(pipe, request, Refusal("internal", "see this node's log"))
 
+    def _heard_back(self, remote: Remote) -> None:
+        self._echoes.remember(remote, asyncio.get_running_loop().time())
+
     async def close(self) -> None:
         """End what is still being handled."""
         for post in self._posts:
@@ -124,7 +138,8 @@ class Site:
             self._door.forget_old(now_s)
 
     def _refuse(self, pipe: Answers, request: Message, refusal: Refusal) -> None:
-        self._handlers.on_refused(refusal.kind)
+        if refusal.echo is None:  # to be asked for one is no refusal yet
+            self._handlers.on_refused(refusal.kind)
         answer = refusal.message()
         answer.opt.no_response = request.opt.no_response
         with contextlib.suppress(Refusal):  # the session has ended meanwhile, which was said outside of it
@@ -138,6 +153,9 @@ class Site:
         row, cid = _route(request)
         if self._door is not None and not row.may(speaker):
             raise _not_allowed(row, speaker)
+        if row.access is not table.Access.ANYONE and isinstance(pipe, _StrangersAnswers):
+            # Not done before it is known that the answer may be told; else it would be done twice.
+            raise Refusal("echo_required", "repeat the request with this Echo", echo=pipe.challenge())
         peer = _peer(remote)
         later = self._later_block(request, row, peer)
         if later is not None:
@@ -281,6 +299,28 @@ class Site:
             pipe.add_response(self._cut(request, await self._perform(asked), peer), is_last=True)
         finally:
             self.observers.leave(observer)
+
+
+class _StrangersAnswers:
+    """What somebody is answered who may only pretend to be there: never more bytes than were asked with."""
+
+    def __init__(self, pipe: Pipe, echoes: Echoes, remote: Remote) -> None:
+        self._pipe = pipe
+        self._echoes = echoes
+        self._remote = remote
+
+    def challenge(self) -> bytes:
+        return self._echoes.challenge(self._remote, asyncio.get_running_loop().time())
+
+    def add_response(self, response: Message, is_last: bool = False) -> None:
+        request = self._pipe.request
+        now_s = asyncio.get_running_loop().time()
+        if self._echoes.believes(self._remote, now_s):  # since a moment ago, by a handshake's cookie
+            self._pipe.add_response(response, is_last=is_last)
+            return
+        answer = fitted(response, weight(request), self.challenge())
+        answer.opt.no_response = request.opt.no_response
+        self._pipe.add_response(answer, is_last=is_last or answer is not response)
 
 
 class _SealedAnswers:

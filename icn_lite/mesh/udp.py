@@ -7,6 +7,8 @@ this room's README):
 - the memory of duplicates is bounded (the library keeps 2.6 kB a request for 247 s);
 - a request that its asker gave up is neither retransmitted nor left in the queue (the library goes on for 76 s and
   holds up everything else to that peer);
+- a stranger (`echo.py`) is sent one datagram for one of its own, never an acknowledgement and then an answer that is
+  repeated until it is acknowledged;
 - bytes that raise anything at all while they are read are counted and dropped.
 """
 
@@ -29,6 +31,7 @@ from aiocoap.tokenmanager import TokenManager
 from aiocoap.transports.udp6 import MessageInterfaceUDP6, UDP6EndpointAddress
 from aiocoap.util import hostportsplit
 
+from icn_lite.mesh.echo import weight
 from icn_lite.mesh.guard import Guard
 from icn_lite.mesh.limits import DEFAULT_PORT
 from icn_lite.mesh.refusals import OVERLOAD_RETRY_S
@@ -68,8 +71,22 @@ class Exchanges(MessageManager):
             return
         busy = Message(code=SERVICE_UNAVAILABLE, _mtype=ACK, _mid=message.mid, _token=message.token)
         busy.opt.max_age = OVERLOAD_RETRY_S
+        if weight(busy) > weight(message):
+            busy.opt.max_age = None
         busy.remote = message.remote.as_response_address()
         self._send_via_transport(busy)
+
+    def _process_request(self, request: Message) -> None:
+        super()._process_request(request)
+        key = (request.remote, request.token)
+        waiting = self._piggyback_opportunities.get(key)
+        if waiting is None or request.mtype is not CON or self.guard.believes(request.remote):
+            return
+        mid, soon = waiting
+        soon.cancel()
+        late_s = self.guard.limits.handler_ms / 1000
+        late = self.loop.call_later(late_s, lambda: self._piggyback_opportunities.pop(key, None))
+        self._piggyback_opportunities[key] = (mid, late)
 
     def _deduplicate_message(self, message: Message) -> bool:
         """Whether the message was seen before; answers it again if so (RFC 7252 §4.5)."""

@@ -12,12 +12,13 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from aiocoap import Message, error
+from aiocoap.numbers.codes import Code
 from aiocoap.protocol import Request
 
 from icn_lite.mesh import table
 from icn_lite.mesh.addresses import PeerAddress
 from icn_lite.mesh.channels import Asked, SessionLostError
-from icn_lite.mesh.requests import Call, Requester
+from icn_lite.mesh.requests import Call, Requester, with_echo
 from icn_lite.model.cid import Cid
 from icn_lite.model.errors import PeerError
 
@@ -71,7 +72,7 @@ class _Registration:
     async def _registered(self, until_s: float) -> tuple[Message, AsyncIterator[Message]]:
         """The first answer and the notifications after it; a session that the peer has lost is begun anew, once."""
         channels = self._requester.channels
-        for again in (channels is not None, False):
+        for again in (True, False):
             message = self._message
             if channels is not None:
                 self._asked = await self._requester.sealed(self._peer, message, until_s)
@@ -88,6 +89,10 @@ class _Registration:
                 continue
             if first is None:
                 raise PeerError(f"no answer from {self._peer} about the job in time", hint="is the node running there?")
+            if again and first.code is Code.UNAUTHORIZED and first.opt.echo is not None:
+                self.end()
+                self._message = with_echo(self._message, first.opt.echo)
+                continue
             return first, notifications
         raise AssertionError("unreachable: the last try returns or raises")
 

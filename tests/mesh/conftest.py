@@ -43,8 +43,10 @@ async def open_raw() -> AsyncIterator[RawOpener]:
     """Sockets that send datagrams by hand."""
     opened: list[RawUdp] = []
 
-    async def start(port: int) -> RawUdp:
+    async def start(port: int, *, believed: bool = False) -> RawUdp:
         opened.append(await raw_udp(port))
+        if believed:
+            await opened[-1].be_believed()
         return opened[-1]
 
     yield start

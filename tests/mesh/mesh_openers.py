@@ -9,4 +9,4 @@ from mesh_raw import RawUdp
 from icn_lite.mesh.endpoint import Endpoint
 
 Opener = Callable[..., Awaitable[Endpoint]]
-RawOpener = Callable[[int], Awaitable[RawUdp]]
+RawOpener = Callable[..., Awaitable[RawUdp]]

@@ -45,9 +45,16 @@ class RawUdp(asyncio.DatagramProtocol):
                 return message
 
     async def ask(self, code: Code, path: str, payload: bytes = b"", **options: Any) -> Message:
-        """Send one confirmable request as it is and return the answer."""
+        """Send one confirmable request and return the answer; a stranger's address is shown first to be ours."""
         self.send(self.request(code, path, payload, **options))
-        return await self.next()
+        answer = await self.next()
+        if answer.opt.echo is None or "echo" in options:
+            return answer
+        return await self.ask(code, path, payload, echo=answer.opt.echo, **options)
+
+    async def be_believed(self) -> None:
+        """Show that we are where we say we are, as whoever sends datagrams by hand has to."""
+        assert (await self.ask(Code.GET, "/.well-known/core")).code is Code.CONTENT
 
     def request(self, code: Code, path: str, payload: bytes = b"", **options: Any) -> bytes:
         self.mid += 1

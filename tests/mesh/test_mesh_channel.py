@@ -358,7 +358,7 @@ async def test_the_same_session_from_another_address(guarded: Guarded, open_raw:
     raw = await open_raw(server.port)
     answer = await raw.ask(Code.POST, table.CHANNEL, asked.outer.payload)
     assert asked.open(answer).code is Code.CONTENT
-    for sender in (raw, await open_raw(server.port)):
+    for sender in (raw, await open_raw(server.port, believed=True)):
         answer = await sender.ask(Code.POST, table.CHANNEL, asked.outer.payload)
         told = problem.decode(answer.payload)
         assert told is not None
@@ -427,9 +427,8 @@ async def test_an_answer_outside_the_session_is_none(guarded: Guarded) -> None:
     await client.ping_ms(uri)
     await server.close()
     await guarded(None, port=port)
-    with pytest.raises(PeerError, match="outside the session") as caught:
+    with pytest.raises(PeerError, match="asks for no session"):  # a new handshake is tried, which only the peer can end
         await client.ping_ms(uri)
-    assert not isinstance(caught.value, PeerRefused)
 
 
 async def test_an_open_endpoint_has_no_sessions(guarded: Guarded) -> None:

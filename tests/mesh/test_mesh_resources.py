@@ -231,7 +231,7 @@ async def test_a_repeated_datagram_is_handled_once_and_answered_again(
     open_endpoint: Opener, open_raw: RawOpener
 ) -> None:
     node = Node()
-    raw = await open_raw((await open_endpoint(node)).port)
+    raw = await open_raw((await open_endpoint(node)).port, believed=True)
     request = raw.request(Code.POST, table.RECEIPTS, samples.receipt().block)
     answers = []
     for _ in range(3):
@@ -243,7 +243,7 @@ async def test_a_repeated_datagram_is_handled_once_and_answered_again(
 
 async def test_requests_of_a_wrong_form(open_endpoint: Opener, open_raw: RawOpener) -> None:
     node = Node()
-    raw = await open_raw((await open_endpoint(node)).port)
+    raw = await open_raw((await open_endpoint(node)).port, believed=True)
     bid = samples.bid().block
 
     async def refused(code: Code, path: str, payload: bytes = b"", **options: object) -> str:
@@ -280,7 +280,7 @@ async def test_requests_of_a_wrong_form(open_endpoint: Opener, open_raw: RawOpen
 async def test_a_body_over_the_bound_is_refused_at_its_first_block(open_endpoint: Opener, open_raw: RawOpener) -> None:
     node = Node()
     endpoint = await open_endpoint(node)
-    raw = await open_raw(endpoint.port)
+    raw = await open_raw(endpoint.port, believed=True)
     answer = await raw.ask(Code.POST, table.BIDS, b"x" * 1024, block1=(0, True, 6), size1=24 << 20)
     assert (answer.code.dotted, answer.opt.size1) == ("4.13", BODIES[table.BIDS])
     assert not len(endpoint._site._assemblies)
@@ -293,7 +293,7 @@ async def test_a_body_over_the_bound_is_refused_at_its_first_block(open_endpoint
 
 async def test_a_body_in_small_blocks_over_udp(open_endpoint: Opener, open_raw: RawOpener) -> None:
     node = Node()
-    raw = await open_raw((await open_endpoint(node)).port)
+    raw = await open_raw((await open_endpoint(node)).port, believed=True)
     sealed = samples.announcement(400)
     parts = [sealed.block[at : at + 64] for at in range(0, len(sealed.block), 64)]
     for number, part in enumerate(parts):
@@ -309,7 +309,7 @@ async def test_an_answer_to_a_post_comes_in_blocks_and_is_made_once(open_endpoin
             return bytes(range(250)) * 10
 
     node = Talkative()
-    raw = await open_raw((await open_endpoint(node)).port)
+    raw = await open_raw((await open_endpoint(node)).port, believed=True)
     advert = samples.advertisement().block
     first = await raw.ask(Code.POST, table.CAPABILITY, advert)
     assert (first.code.dotted, tuple(first.opt.block2), first.opt.size2) == ("2.04", (0, True, 6), 2500)
@@ -322,7 +322,7 @@ async def test_an_answer_to_a_post_comes_in_blocks_and_is_made_once(open_endpoin
 
 async def test_more_than_is_handled_at_once_is_told_to_come_later(open_endpoint: Opener, open_raw: RawOpener) -> None:
     node = Node(hold=asyncio.Event())
-    raw = await open_raw((await open_endpoint(node, limits=MeshLimits(active=2))).port)
+    raw = await open_raw((await open_endpoint(node, limits=MeshLimits(active=2))).port, believed=True)
     for _ in range(2):
         raw.send(raw.request(Code.POST, table.BIDS, samples.bid().block))
     answer = await raw.ask(Code.POST, table.BIDS, samples.bid().block)
@@ -334,7 +334,7 @@ async def test_more_than_is_handled_at_once_is_told_to_come_later(open_endpoint:
 
 async def test_a_handler_that_hangs_is_given_up(open_endpoint: Opener, open_raw: RawOpener) -> None:
     node = Node(hold=asyncio.Event())
-    raw = await open_raw((await open_endpoint(node, limits=MeshLimits(handler_ms=50))).port)
+    raw = await open_raw((await open_endpoint(node, limits=MeshLimits(handler_ms=50))).port, believed=True)
     answer = await raw.ask(Code.POST, table.BIDS, samples.bid().block)
     assert answer.code.dotted == "5.03"
 
@@ -362,7 +362,7 @@ async def test_a_post_is_ended_even_if_its_asker_is_gone(open_endpoint: Opener, 
             finished.append(sealed)
 
     node = Slow(hold=asyncio.Event())
-    raw = await open_raw((await open_endpoint(node)).port)
+    raw = await open_raw((await open_endpoint(node)).port, believed=True)
     request = raw.request(Code.POST, table.BIDS, samples.bid().block)
     raw.send(request)
     await until(lambda: len(node.heard) == 1)
@@ -381,7 +381,7 @@ async def test_closing_ends_what_is_being_handled(caplog: pytest.LogCaptureFixtu
     node = Node(hold=asyncio.Event())
     endpoint = Endpoint(EndpointConfig("127.0.0.1", 0), node)
     await endpoint.start()
-    raw = await open_raw(endpoint.port)
+    raw = await open_raw(endpoint.port, believed=True)
     raw.send(raw.request(Code.POST, table.BIDS, samples.bid().block))
     await until(lambda: len(node.heard) == 1)
     await endpoint.close()
