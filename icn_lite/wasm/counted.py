@@ -158,7 +158,7 @@ class Writes:
         begin, end = self.events[head], self.events[tail].at
         compared = self.resolve(local, end, head)
         carried = None if compared is None else self.resolve(compared[0], end, head)
-        if compared is None or carried is None or carried[0] != compared[0] or not carried[1]:
+        if compared is None or carried is None or carried[0] != compared[0] or not carried[1] % _WORD:
             return None
         local, step = carried
         offset = compared[1] - step
