@@ -1,4 +1,4 @@
-"""The same results and fuel on every architecture: vectors made with wasmtime, asked of the sandbox wherever this runs."""
+"""The same results and fuel on every architecture: wasmtime made the vectors, the sandbox answers where this runs."""
 
 from __future__ import annotations
 
