@@ -1,6 +1,8 @@
 """Addresses of this machine and of peers: what a URI names, what a node tells others of itself, bound sockets.
 
-A peer is written `coap://host:port` everywhere; the same host and port take `coap+tcp` too.
+A peer is written `coap://host:port` everywhere; the same host and port take `coap+tcp` too. A link-local address
+carries its zone (`coap://[fe80::1%eth0]:5683`; `%25` is read too, RFC 6874): it means something on this machine alone,
+so it is proposed and remembered here, and never stands in a document.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ class PeerAddress:
             raise PeerError(f"not a peer's URI: {uri[:80]!r}", hint=_URI_HINT)
         if not _names_one_machine(parts.hostname):
             raise PeerError(f"{uri[:80]!r} names no single machine", hint=_URI_HINT)
-        return cls(parts.hostname, port or DEFAULT_PORT)
+        return cls(parts.hostname.replace("%25", "%"), port or DEFAULT_PORT)
 
     @property
     def netloc(self) -> str:
@@ -62,7 +64,24 @@ def _names_one_machine(host: str) -> bool:
     return not (address.is_multicast or address.is_unspecified or str(address) == "255.255.255.255")
 
 
-_URI_HINT: Final = "write coap://192.168.1.20:5683 or coap://[fe80::1]:5683"
+_URI_HINT: Final = "write coap://192.168.1.20:5683 or coap://[fe80::1%eth0]:5683"
+
+
+def plain(host: str, scope: int = 0) -> str:
+    """An address as people write it: an IPv4 one without its IPv6 clothes, a link-local one with its zone's name."""
+    if host.startswith("::ffff:") and "." in host:
+        return host[7:]
+    if not scope or "%" in host or not ipaddress.IPv6Address(host).is_link_local:
+        return host
+    try:
+        return f"{host}%{socket.if_indextoname(scope)}"
+    except OSError:  # the interface is gone, or may not be looked up
+        return f"{host}%{scope}"
+
+
+def zone_index(zone: str) -> int:
+    """The index of a zone, which is written by name or by number; raises OSError for one that isn't here."""
+    return int(zone) if zone.isdigit() else socket.if_nametoindex(zone)
 
 
 def local_addresses(bind: str) -> tuple[str, ...]:
@@ -76,6 +95,17 @@ def local_addresses(bind: str) -> tuple[str, ...]:
         usable = [a for a in usable if a.version == 4]
     usable.sort(key=lambda a: (a.version, not a.is_private))
     return tuple(dict.fromkeys(str(a) for a in usable)) or ("127.0.0.1",)
+
+
+def own_hosts() -> frozenset[str]:
+    """Every address of this machine, link-local ones without their zone."""
+    found = _interface_addresses() or _routed_addresses()
+    return frozenset(str(address) for address in found)
+
+
+def link_local() -> tuple[str, ...]:
+    """This machine's link-local IPv6 addresses without zones: what a link without a router knows it by."""
+    return tuple(dict.fromkeys(str(a) for a in _interface_addresses() if a.version == 6 and a.is_link_local))
 
 
 def _interface_addresses() -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:

@@ -23,7 +23,7 @@ from zeroconf import Error as ZeroconfError
 from zeroconf import InterfaceChoice, IPVersion, ServiceStateChange, Zeroconf
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
-from icn_lite.mesh.addresses import PeerAddress, local_addresses
+from icn_lite.mesh.addresses import PeerAddress, link_local, local_addresses, plain
 from icn_lite.mesh.limits import MeshLimits
 from icn_lite.mesh.logs import BoundedLog
 from icn_lite.model.did import Did
@@ -154,6 +154,9 @@ class Discovery:
     async def _announce(self, opened: AsyncZeroconf) -> None:
         config = self._config
         hosts = local_addresses(config.bind)[:MAX_ENDPOINTS]
+        if ipaddress.ip_address(config.bind).is_unspecified and ":" in config.bind:
+            # Where no router is, a link knows us by these alone; beside others they cost a few bytes.
+            hosts = (*(host for host in hosts if host != "127.0.0.1"), *link_local()[:MAX_ENDPOINTS]) or hosts
         info = AsyncServiceInfo(
             SERVICE,
             self.name,
@@ -202,16 +205,27 @@ def _packed(host: str) -> bytes:
     return socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
 
 
+def _host(text: str) -> str | None:
+    """An announced address as we would ask it, or None: a link-local one only with its interface."""
+    address = ipaddress.ip_address(text)
+    if address.is_unspecified or address.is_multicast:
+        return None
+    if not address.is_link_local:
+        return text.partition("%")[0]
+    host, _, zone = text.partition("%")
+    return plain(host, int(zone)) if zone.isdigit() and address.version == 6 else None
+
+
 def _candidate(name: str, info: AsyncServiceInfo) -> Candidate | None:
     """What an announcement says, as far as it can be used; strangers write these records."""
     if not info.port:
         return None
-    found = [ipaddress.ip_address(text.split("%")[0]) for text in info.parsed_addresses()]
-    hosts = [a for a in found if not (a.is_unspecified or a.is_multicast or a.is_link_local)]
+    hosts = [host for text in info.parsed_scoped_addresses() if (host := _host(text)) is not None]
+    hosts.sort(key=lambda host: "%" in host)  # what means something beyond this link first
     claimed = info.properties.get(b"did")
     try:
         did = Did.parse(claimed.decode("ascii")) if claimed else None
     except (DocumentError, UnicodeDecodeError):
         did = None
-    uris = tuple(str(PeerAddress(str(a), info.port)) for a in hosts[:MAX_ENDPOINTS])
+    uris = tuple(str(PeerAddress(host, info.port)) for host in hosts[:MAX_ENDPOINTS])
     return Candidate(name, did, uris) if uris else None

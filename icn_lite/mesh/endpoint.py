@@ -7,13 +7,15 @@ choose one that cannot bind, and installing `websockets` would open a further po
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import secrets
+import socket
 from dataclasses import dataclass, field
 from typing import Final
 
 from aiocoap.protocol import Context
 
-from icn_lite.mesh import addresses
+from icn_lite.mesh import addresses, multicast
 from icn_lite.mesh.channels import Channels
 from icn_lite.mesh.door import Door
 from icn_lite.mesh.echo import SECRET_BYTES, Echoes
@@ -57,6 +59,7 @@ class Endpoint:
         self._log: BoundedLog | None = None
         self._tidy: asyncio.TimerHandle | None = None
         self._port = 0
+        self._udp: socket.socket | None = None
 
     async def start(self) -> None:
         """Listen. Raises `PeerError` if the port is taken, `UsageError` for an address that is none."""
@@ -78,6 +81,8 @@ class Endpoint:
             raise
         if self._config.admission is not None:
             self._channels = Channels(self._config.admission, self.limits, secrets.token_bytes)
+        self._udp = udp
+        self.hear_groups()
         self._context = context  # held: an unreferenced context is collected and its port closes
         self._tidy = loop.call_later(TIDY_S, self._forget_old)
 
@@ -85,7 +90,7 @@ class Endpoint:
         """Close both transports and every connection; requests under way fail."""
         if self._context is None:
             return
-        context, self._context = self._context, None
+        context, self._context, self._udp = self._context, None, None
         if self._tidy is not None:
             self._tidy.cancel()
         if self._channels is not None:
@@ -139,6 +144,12 @@ class Endpoint:
     def addresses(self) -> tuple[str, ...]:
         """The URIs under which peers reach this endpoint, at most four."""
         return addresses.uris(self._config.bind, self._port)
+
+    def hear_groups(self) -> int:
+        """Listen for multicasts on every interface that there is now; returns on how many groups that is."""
+        if self._udp is None or not ipaddress.ip_address(self._config.bind).is_unspecified:
+            return 0
+        return multicast.join(self._udp, self.limits.groups)
 
     def notify_job(self, job: Cid) -> None:
         """Ring those who observe a job: its status changed."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from aiocoap.interfaces import EndpointAddress
 from aiocoap.transports.tcp import TcpConnection
 from aiocoap.transports.udp6 import UDP6EndpointAddress
 
+from icn_lite.mesh.addresses import plain
 from icn_lite.mesh.echo import Echoes
 from icn_lite.mesh.gate import Gate, peer_key
 from icn_lite.mesh.limits import DEFAULT_PORT, MeshLimits
@@ -42,13 +44,19 @@ class Guard:
 def remote_of(address: EndpointAddress) -> Remote:
     """The host, port and transport of a peer's address."""
     if isinstance(address, UDP6EndpointAddress):
-        return Remote(_plain(address.sockaddr[0]), address.sockaddr[1], "udp")
+        return Remote(plain(address.sockaddr[0], address.sockaddr[3]), address.sockaddr[1], "udp")
     if isinstance(address, TcpConnection):
         host, port = address._remote_hostinfo
-        return Remote(_plain(host), port or DEFAULT_PORT, "tcp")
+        return Remote(plain(host), port or DEFAULT_PORT, "tcp")
     raise TypeError(f"an address of neither transport: {type(address).__name__}")
 
 
-def _plain(host: str) -> str:
-    """An address without the IPv6 clothes of an IPv4 one."""
-    return host[7:] if host.startswith("::ffff:") and "." in host else host
+def sent_to_all(address: EndpointAddress) -> bool:
+    """Whether a datagram from there was sent to a group, by its IPV6_PKTINFO (RFC 3542 §6)."""
+    info = address.pktinfo if isinstance(address, UDP6EndpointAddress) else None
+    if info is None:
+        return False
+    return bool(info[0] == 0xFF or (info[:12] == _MAPPED and info[12] >> 4 == 0xE))
+
+
+_MAPPED: Final = bytes(10) + b"\xff\xff"

@@ -57,7 +57,7 @@ class MeshLimits:
     believed_ms: int = 300_000  # how long an address that answered an Echo is no stranger
     leisure_ms: int = 5_000  # RFC 7252 §8.2: answers to one multicast are spread over so long
     leisurely: int = 32  # answers to multicasts that wait for their moment; the rest is silence
-    groups: int = 16  # interfaces on which multicasts are heard; Linux takes 20 groups a socket
+    groups: int = 16  # interfaces on which multicasts are heard; Linux takes 20 IPv4 groups a socket
 
     recent_messages: int = 4096  # duplicates known; 2.6 kB each is 10 MB at worst, and handlers bear duplicates
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Final, Protocol
@@ -20,12 +21,12 @@ from aiocoap.numbers.codes import Code
 from aiocoap.numbers.optionnumbers import OptionNumber
 from aiocoap.pipe import Pipe
 
-from icn_lite.mesh import inner, table
+from icn_lite.mesh import inner, multicast, table
 from icn_lite.mesh.assembly import Assemblies, Block
 from icn_lite.mesh.door import Door, Opened, Session
 from icn_lite.mesh.echo import Echoes, fitted, weight
 from icn_lite.mesh.gate import peer_key
-from icn_lite.mesh.guard import remote_of
+from icn_lite.mesh.guard import remote_of, sent_to_all
 from icn_lite.mesh.limits import BERT_EXPONENT, BERT_UNIT_BYTES, UDP_BLOCK_BYTES, MeshLimits
 from icn_lite.mesh.observers import Observer, Observers
 from icn_lite.mesh.ports import MeshHandlers, Remote, Speaker
@@ -50,6 +51,7 @@ MAX_QUERY: Final = 8  # parts of a query; nothing here takes more than two
 MAX_LATER: Final = 32  # answers to POSTs that wait for their second block, 4 KiB each at most
 
 
+_ALL_CLASSES: Final = 0b11010  # RFC 7967: no answer of any class
 _CHANNEL_CODES: Final = (Code.POST, Code.FETCH)
 _CHANNEL_PATH: Final = tuple(table.CHANNEL.strip("/").split("/"))
 
@@ -75,12 +77,16 @@ class Site:
         self._served = Served(limits)
         self._later: OrderedDict[Hashable, Answer] = OrderedDict()
         self._active = 0
+        self._leisurely = 0
         self._posts: set[asyncio.Task[Answer]] = set()
         self.observers = Observers(limits)
 
     async def render_to_pipe(self, pipe: Pipe) -> None:
         """Answer one request (the library's interface for sites)."""
         request = pipe.request
+        if sent_to_all(request.remote):
+            await self._answer_to_all(pipe, request)
+            return
         remote, now_s = remote_of(request.remote), asyncio.get_running_loop().time()
         answers: Answers = pipe
         if not self._echoes.believes(remote, now_s) and not (
@@ -120,6 +126,20 @@ class Site:
         except Exception as error:  # a fault of ours must neither kill the node nor be told to a peer
             LOG.error("a request ended in %s: %s", type(error).__name__, error, exc_info=error)
             self._refuse(pipe, request, Refusal("internal", "see this node's log"))
+
+    async def _answer_to_all(self, pipe: Pipe, request: Message) -> None:
+        """Everybody was asked: answer at leisure, so that not all do at once, or not at all (RFC 7252 §8.2)."""
+        answer = Message(code=Code.CONTENT, payload=multicast.LINK, content_format=table.LINK_FORMAT)
+        silent = not multicast.matches(request) or weight(answer) > weight(request)
+        if silent or self._leisurely >= self._limits.leisurely:
+            pipe.add_response(Message(code=Code.NOT_FOUND, no_response=_ALL_CLASSES), is_last=True)
+            return
+        self._leisurely += 1
+        try:
+            await asyncio.sleep(secrets.randbelow(self._limits.leisure_ms) / 1000)
+        finally:
+            self._leisurely -= 1
+        pipe.add_response(answer, is_last=True)
 
     def _heard_back(self, remote: Remote) -> None:
         self._echoes.remember(remote, asyncio.get_running_loop().time())

@@ -26,13 +26,14 @@ from aiocoap import Message
 from aiocoap.interfaces import EndpointAddress
 from aiocoap.messagemanager import MessageManager
 from aiocoap.numbers.codes import SERVICE_UNAVAILABLE
-from aiocoap.numbers.types import ACK, CON
+from aiocoap.numbers.types import ACK, CON, NON
 from aiocoap.tokenmanager import TokenManager
 from aiocoap.transports.udp6 import MessageInterfaceUDP6, UDP6EndpointAddress
 from aiocoap.util import hostportsplit
 
+from icn_lite.mesh.addresses import zone_index
 from icn_lite.mesh.echo import weight
-from icn_lite.mesh.guard import Guard
+from icn_lite.mesh.guard import Guard, sent_to_all
 from icn_lite.mesh.limits import DEFAULT_PORT
 from icn_lite.mesh.refusals import OVERLOAD_RETRY_S
 
@@ -50,6 +51,8 @@ class Exchanges(MessageManager):
 
     def dispatch_message(self, message: Message) -> None:
         """A datagram that could be read came in."""
+        if message.mtype is not NON and sent_to_all(message.remote):
+            return  # RFC 7252 §8.1: such a one is no request, and nothing that is answered
         if message.code.is_request() and not self.guard.admit(message.remote):
             self._turn_away(message)
             return
@@ -150,16 +153,17 @@ class Udp(MessageInterfaceUDP6):
             host, port = hostportsplit(request.unresolved_remote)
             literal = _literal(host)
             if literal is not None:
-                return UDP6EndpointAddress((literal, port or DEFAULT_PORT, 0, 0), self)
+                return UDP6EndpointAddress((literal[0], port or DEFAULT_PORT, 0, literal[1]), self)
         return await super().determine_remote(request)
 
 
-def _literal(host: str) -> str | None:
-    """The IPv6 form of a literal address without a zone; None for names."""
+def _literal(host: str) -> tuple[str, int] | None:
+    """The IPv6 form of a literal address and the index of its zone; None for names. OSError: a zone that isn't here."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         return None
     if isinstance(address, ipaddress.IPv4Address):
-        return f"::ffff:{address}"
-    return str(address) if address.scope_id is None and not address.is_link_local else None
+        return f"::ffff:{address}", 0
+    zone = address.scope_id
+    return str(address).partition("%")[0], zone_index(zone) if zone is not None else 0
