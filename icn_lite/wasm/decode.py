@@ -12,7 +12,7 @@ from typing import Final
 from icn_lite.model.errors import ModuleError
 from icn_lite.wasm.limits import PAGE_BYTES, Limits
 from icn_lite.wasm.module import Body, Data, Element, FuncImport, Global, Module, RawExport, SizeRange
-from icn_lite.wasm.opcodes import END
+from icn_lite.wasm.opcodes import END, GC_FORMS, TAG_SECTION
 from icn_lite.wasm.reader import EXTERNREF, FUNCREF, REF_HINT, Reader
 from icn_lite.wasm.types import KINDS, FuncType
 
@@ -60,6 +60,8 @@ class Decoder(Reader):
             self.end = self.pos + size
             if section:
                 rank = _ORDER.get(section)
+                if section == TAG_SECTION:
+                    raise ModuleError("unsupported", "exception handling (a section of tags)", offset=at)
                 if rank is None:
                     raise ModuleError("malformed", f"unknown section {section}", offset=at)
                 if rank <= last:
@@ -123,6 +125,8 @@ class Decoder(Reader):
         for _ in range(self.count("types", limits.types)):
             at = self.pos
             form = self.byte()
+            if form in GC_FORMS:
+                raise ModuleError("unsupported", f"type form 0x{form:02x}: garbage collection", offset=at)
             if form != 0x60:
                 raise ModuleError("malformed", f"type form 0x{form:02x}, expected a function (0x60)", offset=at)
             params = tuple(self.value_type() for _ in range(self.count("parameters", limits.params)))

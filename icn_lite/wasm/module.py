@@ -93,6 +93,7 @@ class Module:
     bodies: list[Body] = field(default_factory=list)
     segments: list[Data] = field(default_factory=list)
     names: dict[int, str] = field(default_factory=dict)
+    carried_values: int = 0  # by blocks, branches and calls, as `validate` counted them
 
     @property
     def start_fuel(self) -> int:

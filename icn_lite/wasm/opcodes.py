@@ -21,6 +21,10 @@ TYPE_NAMES: Final = {
     0x7B: "v128", 0x70: "funcref", 0x6F: "externref",
 }  # fmt: skip
 
+# What belongs to later features outside of bodies, so that a refusal can name them: a section, and forms of types.
+TAG_SECTION: Final = 13
+GC_FORMS: Final = frozenset((0x5F, 0x5E, 0x50, 0x4F, 0x4E))  # struct, array, sub, final sub, rec
+
 # Instructions that need more than popping and pushing.
 UNREACHABLE, NOP, BLOCK, LOOP, IF, ELSE, END = 0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x0B
 BR, BR_IF, BR_TABLE, RETURN, CALL, CALL_INDIRECT = 0x0C, 0x0D, 0x0E, 0x0F, 0x10, 0x11

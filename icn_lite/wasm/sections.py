@@ -92,7 +92,8 @@ def _locate(module: bytes, error: ModuleError) -> Place:
     if section is None:
         return Place(offset, function=error.function)
     if section.id != CODE:
-        return Place(offset, section.name, error.function, within=offset - section.at)
+        function = None if section.id == IMPORT else error.function  # an import has no body to point into
+        return Place(offset, section.name, function, within=offset - section.at)
     for number, start, end in bodies(module):
         if start <= offset < end:
             return Place(offset, section.name, number, within=offset - start)

@@ -126,6 +126,7 @@ def _measures(module: Module, code: list[FunctionCode], walk: _Walk, limits: Lim
         "nesting": walk.nesting,
         "params": max((len(t.params) for t in module.types), default=0),
         "results": max((len(t.results) for t in module.types), default=0),
+        "carried_values": module.carried_values,
         "br_table_entries": walk.table_largest,
         "br_table_entries_total": walk.table_total,
         "block_work": walk.block_work,

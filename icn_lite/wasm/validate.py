@@ -189,4 +189,6 @@ class BodyValidator(Rare):
 def validate(module: Module, limits: Limits) -> list[FunctionCode]:
     """Validate all bodies; raises ModuleError."""
     validator = BodyValidator(module, limits)
-    return [validator.body(number) for number in range(len(module.bodies))]
+    code = [validator.body(number) for number in range(len(module.bodies))]
+    module.carried_values = limits.carried_values - validator.carried_budget
+    return code
