@@ -51,13 +51,12 @@ class GuestPolicy:
 
 @dataclass(frozen=True, slots=True)
 class ThermalPolicy:
-    """Limits of the hottest processor sensor. Slow from `soft_c`, suspended from `hard_c`."""
+    """Limits of the hottest processor sensor. Held under `soft_c` by a duty cycle, suspended from `hard_c`."""
 
     soft_c: int
     soft_resume_c: int
     hard_c: int
     hard_resume_c: int
-    slow_duty_pm: int  # duty just below `hard_c`; at `soft_c` it is full
     unknown_duty_pm: int  # duty while no temperature can be read; 0 suspends
     dwell_s: int  # how long a stricter allowance lasts at least
 
@@ -72,6 +71,8 @@ class BatteryPolicy:
     only_when_charging: bool
     hot_c: int
     hot_resume_c: int
+    charged_pct: int  # until then the charge comes first
+    charge_loss_pm: int  # of the charging current: what guests may take
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +138,10 @@ SECTIONS: Final[tuple[Section, ...]] = (
     Section(
         "thermal",
         (
-            Key("soft_c", "int", "°C at which guests slow down", _C),
+            Key("soft_c", "int", "°C under which guests are held by a duty cycle", _C),
             Key("soft_resume_c", "int", "°C at which they run at full speed again", _C),
             Key("hard_c", "int", "°C at which guests are suspended", _C),
             Key("hard_resume_c", "int", "°C at which they run slowly again", _C),
-            Key("slow_duty_pm", "int", "‰ of duty just below hard_c", (50, 950)),
             Key("unknown_duty_pm", "int", "‰ of duty while the temperature is unknown; 0 suspends", _PM),
             Key("dwell_s", "int", "s that a stricter allowance lasts at least", (0, 3600)),
         ),
@@ -155,6 +155,8 @@ SECTIONS: Final[tuple[Section, ...]] = (
             Key("only_when_charging", "bool", "take no new work on battery"),
             Key("hot_c", "int", "°C of the battery at which guests are suspended", _C),
             Key("hot_resume_c", "int", "°C of the battery at which they run again", _C),
+            Key("charged_pct", "int", "% until which charging comes first", _PCT),
+            Key("charge_loss_pm", "int", "‰ of the charging current that guests may take until then", _PM),
         ),
     ),
     Section(
@@ -230,7 +232,6 @@ def _thermal(t: Table) -> ThermalPolicy:
         soft_resume_c=t.int("soft_resume_c"),
         hard_c=t.int("hard_c"),
         hard_resume_c=t.int("hard_resume_c"),
-        slow_duty_pm=t.int("slow_duty_pm"),
         unknown_duty_pm=t.int("unknown_duty_pm"),
         dwell_s=t.int("dwell_s"),
     )
@@ -245,6 +246,8 @@ def _battery(t: Table) -> BatteryPolicy:
         only_when_charging=t.flag("only_when_charging"),
         hot_c=t.int("hot_c"),
         hot_resume_c=t.int("hot_resume_c"),
+        charged_pct=t.int("charged_pct"),
+        charge_loss_pm=t.int("charge_loss_pm"),
     )
 
 

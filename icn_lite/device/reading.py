@@ -18,6 +18,7 @@ class Quantity(Enum):
     BATTERY_PRESENT = "battery_present"
     BATTERY_PCT = "battery_pct"
     ON_MAINS = "on_mains"
+    PLUGGED = "plugged"
     BATTERY_TEMP = "battery_temp"
     BATTERY_CURRENT = "battery_current"
     BATTERY_VOLTAGE = "battery_voltage"
@@ -25,6 +26,7 @@ class Quantity(Enum):
     LOAD = "load"
     MEMORY_AVAILABLE = "memory_available"
     MEMORY_TOTAL = "memory_total"
+    GUESTS = "guests"
 
 
 UNITS = {
@@ -32,6 +34,8 @@ UNITS = {
     Quantity.BATTERY_PCT: "%",
     # 1 only while a charger carries the load: a charger that cannot keep up counts as battery
     Quantity.ON_MAINS: "bool",
+    # 1 while a charger is connected, whether it keeps up or not
+    Quantity.PLUGGED: "bool",
     Quantity.BATTERY_TEMP: "m°C",
     # positive into the battery; the sign that devices give is theirs and is used for nothing but display
     Quantity.BATTERY_CURRENT: "µA",
@@ -41,6 +45,8 @@ UNITS = {
     Quantity.LOAD: "‰",
     Quantity.MEMORY_AVAILABLE: "MiB",
     Quantity.MEMORY_TOTAL: "MiB",
+    # share of time that our own guests ran since the last reading; the node's own figure
+    Quantity.GUESTS: "‰",
 }
 
 # Colder or hotter than this no part of a running device is: the sensor is broken or absent.

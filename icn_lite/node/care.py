@@ -14,7 +14,7 @@ from typing import Final
 
 from icn_lite.device.governor import FULL_DUTY_PM, Allowance, GovernorState, Level, step
 from icn_lite.device.profile import Profile
-from icn_lite.device.reading import Quantity, Readings
+from icn_lite.device.reading import Quantity, Readings, known
 from icn_lite.device.sensors.hub import SensorHub, clock_ms
 from icn_lite.model.receipt import Health
 from icn_lite.node.outlook import outlook_of
@@ -24,6 +24,8 @@ from icn_lite.work.bidding import Outlook
 BUSY_MS: Final = 2_000  # between readings while guests run; a board gains about 1 °C a second
 IDLE_MS: Final = 20_000  # a device at rest changes slowly, and every wake-up costs
 DUTY_PERIOD_MS: Final = 1_000
+# The duty moves by small steps all the time; others are told when it has moved by this much since they were told.
+TELL_DUTY_PM: Final = 100
 log = logging.getLogger(__name__)
 
 
@@ -37,18 +39,22 @@ class Care:
         self._changed = changed
         self._state = GovernorState()
         self._begun = asyncio.Event()
+        self._guests_pm = 0  # share of time that guests ran since the last look
         self.readings = Readings()
-        self.allowance = Allowance(Level.RUN, FULL_DUTY_PM)
+        self.allowance = self._told = Allowance(Level.RUN, FULL_DUTY_PM)
 
     async def look(self) -> None:
         """Read once and act on it."""
-        self.readings = await self._hub.read()
+        sensed = await self._hub.read()
+        self.readings = Readings((*sensed.items, known(Quantity.GUESTS, self._guests_pm, "node")))
         before = self.allowance
         self._state, self.allowance = step(self._profile, self._state, self.readings, clock_ms())
         if self.allowance.level is not before.level:
             reasons = "; ".join(self.allowance.reasons) or "nothing stands against it"
             log.info("allowance: %s (%s)", self.allowance.level.value, reasons)
-        if self.allowance.level is not before.level or self.allowance.duty_pm != before.duty_pm:
+        moved_pm = abs(self.allowance.duty_pm - self._told.duty_pm)
+        if self.allowance.level is not self._told.level or moved_pm >= TELL_DUTY_PM:
+            self._told = self.allowance
             self._changed()
 
     def begin(self) -> None:
@@ -60,8 +66,10 @@ class Care:
         while True:
             await self.look()
             if self._pool.accepted:
+                self._guests_pm = self.allowance.duty_pm if self.allowance.may_run else 0
                 await self._keep_duty()
             else:
+                self._guests_pm = 0
                 self._let(run=self.allowance.may_run)
                 await self._rest()
 

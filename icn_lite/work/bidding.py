@@ -85,8 +85,10 @@ def consider(announcement: JobAnnouncementV1, view: BidderView) -> Bid | Refusal
 
 def _offer(announcement: JobAnnouncementV1, view: BidderView) -> Bid | Refusal:
     job, capability = announcement.job, view.capability
-    if capability.fuel_per_s == 0 or capability.duty_pm == 0:
+    if capability.fuel_per_s == 0:
         return _no("speed", "the device's speed is not known")
+    if capability.duty_pm == 0:
+        return _no("allowance", "guests stand still on this device for the moment")
     fuel = job.compute.max_fuel * job.input.shards
     limit, price = price_limit(job), quote(view.prices, _effort(fuel, view), _headroom_pm(view)).mana
     if price > limit:

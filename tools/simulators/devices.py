@@ -39,6 +39,7 @@ MIX: Final[tuple[tuple[str, int, float], ...]] = (
     ("x86-laptop", 4, 50.0),
     ("server", 1, 0),
 )
+HOT_DUTY_PM: Final = 400  # what a board in the sun keeps of its duty
 CHARGER_W: Final = 8.0
 RESTING_W: Final = 0.35  # of a phone in a pocket
 CHEAT_SHARE: Final = 0.02  # devices whose results are wrong: a broken memory cell or an owner who lies
@@ -97,7 +98,7 @@ class Device:
         """What heat leaves of the duty."""
         hour = now_ms // HOUR_MS % 24
         start, end = self.hot_hours
-        return self.profile.thermal.slow_duty_pm if start <= hour < end else PM
+        return HOT_DUTY_PM if start <= hour < end else PM
 
     def view(self, now_ms: int, nonce: bytes) -> BidderView:
         """What the device knows of itself when a job is announced."""
