@@ -86,11 +86,6 @@ def module(text: str) -> bytes:
     return bytes(wasmtime.wat2wasm(text))
 
 
-def binary(*parts: tuple[int, bytes]) -> bytes:
-    """A module from sections."""
-    return b"\0asm\1\0\0\0" + b"".join(bytes((number, len(body))) + body for number, body in parts)
-
-
 NAMED = '(module (memory 1) (func $first) (func $second (export "run") {}))'
 
 
