@@ -56,7 +56,7 @@ def up(app: App, /, passphrase_file: str | None, until_eof: bool, **settings: Wo
                 "home": str(home.path),
             }
             if app.as_json:
-                app.out.document({**facts, "mdns": node.discovery.available if node.discovery else False})
+                app.out.document({**facts, "mdns": node.neighbourhood.available if node.neighbourhood else False})
                 sys.stdout.flush()
             else:
                 app.out.note(

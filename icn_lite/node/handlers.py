@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from icn_lite.mesh.addresses import PeerAddress
 from icn_lite.mesh.ports import Remote
 from icn_lite.mesh.streams import TCP_BYTES, UDP_BYTES, Piece, Where
 from icn_lite.model.bid import Bid
@@ -49,7 +50,9 @@ class Handlers:
         """Somebody greets us; its addresses are worth a greeting of our own before they count as proven."""
         now_ms = self._shell.clock.now_ms()
         new = self._shell.peers.heard(sealed, (), Found.MET, now_ms)
-        self._shell.peers.propose(sealed.document.endpoints, Found.MET, now_ms)
+        # On a link without a router, or after it moved, where it was heard may be the only address that works.
+        heard_at = [str(PeerAddress(remote.host, remote.port))] if remote.transport == "udp" else []
+        self._shell.peers.propose((*sealed.document.endpoints, *heard_at), Found.MET, now_ms)
         self._shell.changed.ring()
         if new and self.originations is not None:
             await self.originations.peer_found(sealed.signer)

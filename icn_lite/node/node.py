@@ -21,7 +21,6 @@ from icn_lite.device.profile import Profile
 from icn_lite.device.sensors.hub import SensorHub, default_sources
 from icn_lite.market.settle import account_of, grant
 from icn_lite.mesh.client import Client
-from icn_lite.mesh.discovery import Candidate, Discovery, DiscoveryConfig
 from icn_lite.mesh.endpoint import Endpoint, EndpointConfig
 from icn_lite.mesh.limits import MeshLimits
 from icn_lite.model import cose, document
@@ -39,6 +38,7 @@ from icn_lite.node.execution import Executions
 from icn_lite.node.handlers import Handlers
 from icn_lite.node.home import Home
 from icn_lite.node.memberships import Memberships
+from icn_lite.node.neighbourhood import Neighbourhood
 from icn_lite.node.offers import ExecutorPolicy
 from icn_lite.node.origination import Originations
 from icn_lite.node.outlook import prices_of
@@ -98,7 +98,7 @@ class Node:
         self.originations: Originations | None = None
         self.executions: Executions | None = None
         self.belonging: Belonging | None = None
-        self.discovery: Discovery | None = None
+        self.neighbourhood: Neighbourhood | None = None
         self._advert: Sealed[CapabilityAdvertisementV1] | None = None
         self._advert_seq = 0
         self._refusals: dict[str, int] = {}
@@ -171,19 +171,10 @@ class Node:
             own.propose(record.endpoints, record.found, now_ms)
 
     async def _discover(self, stack: AsyncExitStack) -> None:
-        if not self.options.config.mdns:
-            return
-        config = DiscoveryConfig(self.shell.did, self.endpoint.port, self.options.config.bind)
-        self.discovery = Discovery(config, self._candidate, lambda name: None)
-        await self.discovery.start()
-        stack.push_async_callback(self.discovery.close)
-        log.info("%s", self.discovery.why)
-
-    def _candidate(self, candidate: Candidate) -> None:
-        """mDNS names somebody; zeroconf calls this on the loop."""
-        if candidate.did != self.shell.did:
-            self.shell.peers.propose(candidate.uris, Found.MDNS, self.clock.now_ms())
-            self.shell.changed.ring()
+        self.neighbourhood = Neighbourhood(self.shell, self.endpoint, self.options.config)
+        await self.neighbourhood.start()
+        stack.push_async_callback(self.neighbourhood.close)
+        self.shell.tasks.spawn(self.neighbourhood.watch(), "neighbourhood")
 
     # -- work
 
@@ -296,8 +287,8 @@ class Node:
             "open": config.open,
             "cooperatives": list[Json](views.cooperatives_view(self.memberships)),
             "sessions": self.endpoint.sessions,
-            "mdns": self.discovery.available if self.discovery else False,
-            "mdns_why": self.discovery.why if self.discovery else "switched off",
+            "mdns": self.neighbourhood.available if self.neighbourhood else False,
+            "mdns_why": self.neighbourhood.why if self.neighbourhood else "switched off",
             "peers": len(self.shell.peers.live(self.clock.now_ms())),
             "jobs": jobs,
             "leases": len(self.executions.leases) if self.executions else 0,

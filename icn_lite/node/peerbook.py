@@ -1,6 +1,7 @@
 """Who the neighbours are: every source proposes, a greeting decides.
 
-A candidate (from mDNS, the configuration, memory, or a message that came in) is greeted with our signed
+A candidate (from mDNS, a question to the link, a directory, an invitation, the configuration, memory, or a message that
+came in) is greeted with our signed
 advertisement; its own, signed, is the answer that makes it a peer. Peers are greeted again while they live, which is
 the heartbeat; one that stays silent is kept, tried ever more rarely, and forgotten when room is needed.
 """
@@ -71,6 +72,11 @@ class PeerBook:
         for candidate in self.candidates.values():
             if candidate.did is None:
                 candidate.next_ms, candidate.silent = now_ms, 0
+
+    def wake(self, now_ms: int) -> None:
+        """This machine moved or slept: everybody is greeted again, and whoever was silent there may answer here."""
+        for candidate in self.candidates.values():
+            candidate.next_ms, candidate.silent = now_ms, 0
 
     def due(self, now_ms: int, most: int) -> list[Candidate]:
         """Up to `most` candidates to greet now; their next turn is set as if they stayed silent."""

@@ -25,6 +25,7 @@ class Found(Enum):
 
     STATIC = "static"
     MDNS = "mdns"
+    MULTICAST = "multicast"  # it answered when the whole link was asked
     DIRECTORY = "directory"
     INVITED = "invited"  # an invitation named its address
     MET = "met"
