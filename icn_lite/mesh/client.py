@@ -15,21 +15,25 @@ from typing import Final
 from icn_lite.mesh import limits, table
 from icn_lite.mesh.addresses import PeerAddress
 from icn_lite.mesh.endpoint import Endpoint
+from icn_lite.mesh.far import Far
 from icn_lite.mesh.pull import Wanted
 from icn_lite.mesh.requests import Call, Requester, Response
 from icn_lite.mesh.streams import MAX_PIECE_BYTES, MAX_WAIT_MS, Piece, Where
 from icn_lite.mesh.transfer import Fetcher
 from icn_lite.mesh.watch import watch
+from icn_lite.model import cbor, document
 from icn_lite.model.cid import Cid
 from icn_lite.model.did import Did
 from icn_lite.model.document import Sealed, unseal
 from icn_lite.model.errors import DocumentError, PeerError, PeerRefused, SignatureError
 from icn_lite.model.invitation import Invitation
 from icn_lite.model.messages import CapabilityAdvertisementV1, ReceiptAckV1
+from icn_lite.model.parcel import MAX_ENVELOPE_BYTES, MAX_REPLY_BYTES, Envelope, read_envelope
 
 DEADLINE_MS: Final = 10_000  # two retransmissions (RFC 7252 §4.2: 2–3 s, then twice that)
 FETCH_DEADLINE_MS: Final = 60_000
 LOG_DEADLINE_MS: Final = MAX_WAIT_MS + DEADLINE_MS
+MAX_NAMES: Final = 64  # rumours named in one page
 ACK_BYTES: Final = 1024  # a signed acknowledgement names four things
 
 
@@ -102,6 +106,35 @@ class Client:
         providers = [PeerAddress.parse(uri) for uri in dict.fromkeys(uris)]
         bound = min(max_bytes, self._endpoint.limits.max_block_bytes)
         return await self._fetcher.fetch(providers, Wanted(cid, bound, self._until_s(deadline_ms)))
+
+    async def fetch_far(self, uris: Sequence[str], cid: Cid, far: Far, max_bytes: int, *, part: bool = False) -> bytes:
+        """A block or blob that `far.of` has, through neighbours; with `part` one block, whatever it is a part of."""
+        providers = [PeerAddress.parse(uri) for uri in dict.fromkeys(uris)]
+        bound = min(max_bytes, self._endpoint.limits.max_block_bytes)
+        wanted = Wanted(cid, bound, self._until_s(FETCH_DEADLINE_MS), query=far.query)
+        return await (self._fetcher.fetch_part if part else self._fetcher.fetch)(providers, wanted)
+
+    async def hand_on(self, uri: str, path: str, envelope: Envelope, *, deadline_ms: int = DEADLINE_MS) -> bytes:
+        """Give a parcel to a neighbour; returns the reply to it, empty for a rumour."""
+        call = Call("POST", path, document.encode(envelope), table.CBOR, MAX_REPLY_BYTES)
+        return (await self._call(PeerAddress.parse(uri), call, deadline_ms)).payload
+
+    async def rumours(self, uri: str, start: int) -> tuple[list[Cid], int]:
+        """The names of rumours that a neighbour heard from its number `start` on, and the number to go on from."""
+        response = await self.get(uri, f"{table.RUMOURS}?from={start}")
+        with _answered(uri, "a page of rumours"):
+            value = cbor.decode(response.payload)
+        ids, after = (value.get("ids"), value.get("next")) if isinstance(value, dict) else (None, None)
+        if not isinstance(ids, list) or not isinstance(after, int) or len(ids) > MAX_NAMES:
+            raise PeerError(f"{uri} answered with no page of rumours")
+        return [cid for cid in ids if isinstance(cid, Cid)], after
+
+    async def rumour(self, uri: str, cid: Cid) -> Envelope:
+        """One of them."""
+        call = Call("GET", table.RUMOUR.replace("{cid}", str(cid)), max_answer=MAX_ENVELOPE_BYTES)
+        response = await self._requester.call(PeerAddress.parse(uri), "tcp", call, self._until_s(DEADLINE_MS))
+        with _answered(uri, "a rumour"):
+            return read_envelope(response.payload)
 
     def observe_status(self, uri: str, job: Cid) -> AsyncIterator[bytes]:
         """Ring by ring, the status of a job at its originator (DAG-CBOR); ends with `PeerError` when it is lost.

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from icn_lite.mesh.far import Far
 from icn_lite.mesh.streams import Piece, Where
 from icn_lite.model import cose
 from icn_lite.model.bid import Bid
@@ -25,6 +26,7 @@ from icn_lite.model.messages import (
     JobStatusUpdateV1,
     LeaseReturnV1,
 )
+from icn_lite.model.parcel import Envelope
 from icn_lite.model.receipt import ExecutionReceipt
 
 
@@ -96,8 +98,37 @@ class Admission(Protocol):
         ...
 
 
+class Carrier(Protocol):
+    """Gossip and relay: what a node does with parcels, which it hands on whether they concern it or not."""
+
+    async def on_rumour(self, envelope: Envelope, remote: Remote) -> None:
+        """A parcel for everybody."""
+        ...
+
+    async def on_parcel(self, envelope: Envelope, remote: Remote) -> bytes:
+        """A parcel for somebody; returns its signed `Reply`, or raises `PeerError` where nobody was reached."""
+        ...
+
+    def rumours(self, start: int) -> bytes:
+        """The names of rumours from number `start` on, as DAG-CBOR."""
+        ...
+
+    def rumour(self, cid: Cid) -> bytes | None:
+        """A rumour in its envelope, or None."""
+        ...
+
+    async def block_of(self, cid: Cid, way: Far, remote: Remote) -> bytes | None:
+        """The bytes of a block that somebody further away has, or None."""
+        ...
+
+
 class MeshHandlers(Protocol):
     """The node, as the mesh sees it."""
+
+    @property
+    def carrier(self) -> Carrier | None:
+        """Who hands parcels on, where this node does."""
+        ...
 
     async def own_capability(self) -> bytes:
         """The signed advertisement of this node."""

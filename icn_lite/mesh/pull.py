@@ -43,6 +43,7 @@ class Wanted:
     max_bytes: int
     until_s: float
     size: int = 0
+    query: tuple[str, ...] = ()  # `far.Far`, where providers may have to fetch it themselves
 
 
 @dataclass(slots=True)
@@ -136,7 +137,7 @@ class Puller:
             ask = self._repeatedly if remote.scheme == "coap" else self._requester.exchange
             try:
                 return self._requester.checked(
-                    provider, await ask(provider, _request(wanted.cid, remote, place), until_s)
+                    provider, await ask(provider, _request(wanted, remote, place), until_s)
                 )
             except PeerRefused as refused:
                 if refused.retry_after_s is None or patience == 0:
@@ -200,7 +201,7 @@ class Puller:
 
     async def _one(self, burst: _Burst, number: int) -> bytes | None:
         """One block, asked for once; None where no answer came, or "later"."""
-        request = _request(burst.wanted.cid, burst.remote, (number, UDP_BLOCK_EXPONENT))
+        request = _request(burst.wanted, burst.remote, (number, UDP_BLOCK_EXPONENT))
         request.transport_tuning = Unreliable
         begun_s = self._loop.time()
         until_s = min(burst.wanted.until_s, begun_s + burst.retry_s)
@@ -229,10 +230,12 @@ class Puller:
             self._requester.check_piece(provider, answer, have, limit)
 
 
-def _request(cid: Cid, remote: EndpointAddress, place: tuple[int, int]) -> Message:
+def _request(wanted: Wanted, remote: EndpointAddress, place: tuple[int, int]) -> Message:
     """The request for one range. Its options are set one by one: reading a URI into them takes three times as long."""
     request = Message(code=Code.GET)
-    request.opt.uri_path = (*_BLOCK_PATH, str(cid))
+    request.opt.uri_path = (*_BLOCK_PATH, str(wanted.cid))
+    if wanted.query:
+        request.opt.uri_query = wanted.query
     request.opt.block2 = (place[0], False, place[1])
     request.remote = remote
     return request

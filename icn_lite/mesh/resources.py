@@ -14,6 +14,7 @@ from aiocoap.numbers.codes import Code
 
 from icn_lite.mesh import limits, table
 from icn_lite.mesh.door import Door
+from icn_lite.mesh.far import Far
 from icn_lite.mesh.ports import MeshHandlers, Remote
 from icn_lite.mesh.refusals import Refusal
 from icn_lite.mesh.streams import Where
@@ -30,11 +31,13 @@ from icn_lite.model.messages import (
     JobStatusUpdateV1,
     LeaseReturnV1,
 )
+from icn_lite.model.parcel import read_envelope
 from icn_lite.model.receipt import read_receipt
 
 MAX_START_DIGITS: Final = 6
 ETAG_BYTES: Final = 8  # RFC 7252 §5.10.6: at most 8; the beginning of the digest
 D = TypeVar("D", bound=Document)
+_OF_THE_CARRIER: Final = frozenset((Action.HEAR, Action.RUMOURS, Action.RUMOUR, Action.PARCEL))
 _OF_THE_DOOR: Final = frozenset((Action.HANDSHAKE, Action.CHANNEL, Action.JOIN, Action.REVOKE, Action.REVOCATIONS))
 
 
@@ -83,6 +86,8 @@ class Resources:
             return Answer(Code.CHANGED, payload, asked.row.gives)
         return await self._get(asked)
 
+        if asked.row.action in _OF_THE_CARRIER:
+            return await self._carry(asked)
     async def _get(self, asked: Asked) -> Answer:
         action, cid = asked.row.action, asked.cid
         if action is Action.CORE:
@@ -105,8 +110,11 @@ class Resources:
             return Answer(Code.CONTENT, piece.encode(), table.CBOR)
         etag = cid.digest[:ETAG_BYTES]
         if action is Action.BLOCK:
-            block = self._there(await self._handlers.block(cid), f"block {cid}")
-            return Answer(Code.CONTENT, block, table.OCTETS, etag)
+            block = await self._handlers.block(cid)
+            far = Far.parse(asked.query) if block is None else None
+            if far is not None and self._handlers.carrier is not None:
+                block = await self._handlers.carrier.block_of(cid, far, asked.remote)
+            return Answer(Code.CONTENT, self._there(block, f"block {cid}"), table.OCTETS, etag)
         return Answer(
             Code.CONTENT, self._there(await self._handlers.receipt(cid), f"receipt {cid}"), table.COSE_SIGN1, etag
         )
@@ -154,6 +162,24 @@ class Resources:
                 return Answer(Code.CHANGED)
             case _:
                 return Answer(Code.CONTENT, admission.revocations(_start(asked.query)), table.CBOR)
+
+    async def _carry(self, asked: Asked) -> Answer:
+        """Parcels, which are handed on."""
+        carrier = self._handlers.carrier
+        if carrier is None:
+            raise Refusal("not_found", "this node hands nothing on")
+        match asked.row.action:
+            case Action.HEAR:
+                await carrier.on_rumour(read_envelope(asked.body), asked.remote)
+                return Answer(Code.CHANGED)
+            case Action.PARCEL:
+                reply = await carrier.on_parcel(read_envelope(asked.body), asked.remote)
+                return Answer(Code.CHANGED, reply, table.COSE_SIGN1)
+            case Action.RUMOURS:
+                return Answer(Code.CONTENT, carrier.rumours(_start(asked.query)), table.CBOR)
+            case _:
+                found = carrier.rumour(asked.cid) if asked.cid is not None else None
+                return Answer(Code.CONTENT, self._there(found, "such rumour"), table.CBOR)
 
     def _there(self, found: bytes | None, what: str) -> bytes:
         if found is None:

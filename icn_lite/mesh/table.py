@@ -14,6 +14,7 @@ from icn_lite.mesh.handshake import HANDSHAKE_BYTES
 from icn_lite.mesh.ports import Speaker
 from icn_lite.model.errors import JobErrorCode
 from icn_lite.model.membership import MemberRole
+from icn_lite.model.parcel import MAX_ENVELOPE_BYTES
 
 COSE_ENCRYPT0: Final = 16  # application/cose; cose-type="cose-encrypt0" (RFC 9052 §2)
 COSE_SIGN1: Final = 18  # application/cose; cose-type="cose-sign1" (RFC 9052 §2)
@@ -58,6 +59,10 @@ class Action(Enum):
 class Access(Enum):
     """Who is let in at all, where an endpoint is guarded."""
 
+    HEAR = "hear"
+    RUMOURS = "rumours"
+    RUMOUR = "rumour"
+    PARCEL = "parcel"
     ANYONE = "anyone"
     INVITED = "whoever was invited"
     MEMBER = "members"
@@ -120,6 +125,9 @@ BLOCK: Final = "/icn/blocks/{cid}"
 RECEIPT: Final = "/icn/receipts/{cid}"
 LOG: Final = "/icn/logs/{cid}"  # of a lease; `?shard=0&from=0&wait=10000`
 
+RUMOURS: Final = "/icn/rumours"
+PARCELS: Final = "/icn/parcels"
+RUMOUR: Final = "/icn/rumours/{cid}"
 _EXECUTORS: Final = (MemberRole.EXECUTE, MemberRole.BRIDGE)
 _SUBMITTERS: Final = (MemberRole.SUBMIT, MemberRole.BRIDGE)
 _WORKERS: Final = (MemberRole.EXECUTE, MemberRole.SUBMIT, MemberRole.BRIDGE)
@@ -169,6 +177,10 @@ TABLE: Final[tuple[Row, ...]] = (
     ),
     _gets(RECEIPT, Action.RECEIPT, "icn.receipt", COSE_SIGN1),
     _gets(LOG, Action.LOG, "icn.log", CBOR, _SUBMITTERS),
+    replace(_posts(RUMOURS, Action.HEAR, "icn.rumours", MAX_ENVELOPE_BYTES), takes=CBOR),
+    _gets(RUMOURS, Action.RUMOURS, "icn.rumours", CBOR),
+    _gets(RUMOUR, Action.RUMOUR, "icn.rumour", CBOR),
+    replace(_posts(PARCELS, Action.PARCEL, "icn.parcels", MAX_ENVELOPE_BYTES), takes=CBOR, gives=COSE_SIGN1),
 )  # fmt: skip
 
 _WILDCARD: Final = "{cid}"

@@ -66,6 +66,10 @@ class Fetcher:
             raise PeerError(f"nobody is known who has block {wanted.cid}")
         return await (self._blob if wanted.cid.codec == DAG_PB else self._block)(asked, wanted)
 
+    async def fetch_part(self, providers: Sequence[PeerAddress], wanted: Wanted) -> bytes:
+        """One block as it is, whatever it is a part of."""
+        return await self._block(list(dict.fromkeys(providers))[:MAX_PROVIDERS], wanted)
+
     # A single block
 
     async def _block(self, providers: list[PeerAddress], wanted: Wanted) -> bytes:

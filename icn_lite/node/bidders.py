@@ -31,8 +31,7 @@ class Bidders:
 
     async def look_up(self, did: Did) -> Bidder:
         """What we know of a bidder. One that our ledger never saw has the welcome before it; nothing is written."""
-        peer = self._shell.peers.peers.get(did)
-        capability = peer.advert.capability if peer else None
+        capability = self._shell.capability(did)
         if capability is not None and METER not in capability.meters:
             raise BidError("meter", f"jobs here are metered by {METER}, the bidder's document names another")
 

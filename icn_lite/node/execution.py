@@ -272,8 +272,8 @@ class Executions:
         async with shell.transfers:
             if await shell.storage.run(lambda store: store.blocks.has(cid)):
                 return
-            uris = shell.providers(run.machine.lease.originator)
-            data = await shell.courier.fetch_block(uris, cid, most)
+            originator = run.machine.lease.originator
+            data = await shell.fetch(shell.providers(originator), originator, cid, most)
             await shell.storage.run(lambda store: store.blocks.put(cid, data))
 
     async def _work(self) -> None:
@@ -409,7 +409,7 @@ class Executions:
         """Send a receipt once; raises `PeerError` when neither an acknowledgement nor a final refusal came."""
         originator = run.machine.lease.originator
         try:
-            ack = await self._shell.try_endpoints(originator, lambda uri: self._shell.courier.post_receipt(uri, block))
+            ack = await self._shell.hand_in(originator, block)
         except PeerRefused as refused:
             if refused.retry_after_s is not None or refused.response.startswith("5."):
                 raise

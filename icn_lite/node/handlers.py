@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from icn_lite.mesh.addresses import PeerAddress
-from icn_lite.mesh.ports import Remote
+from icn_lite.mesh.ports import Carrier, Remote
 from icn_lite.mesh.streams import TCP_BYTES, UDP_BYTES, Piece, Where
 from icn_lite.model.bid import Bid
 from icn_lite.model.cid import Cid
@@ -36,6 +36,7 @@ class Handlers:
         self._opened = asyncio.Event()
         self.originations: Originations | None = None
         self.executions: Executions | None = None
+        self.carrier: Carrier | None = None  # where the node is guarded
 
     def open(self, originations: Originations | None, executions: Executions | None) -> None:
         """The drivers are ready; what came in before has waited for this (the mesh bounds how long)."""

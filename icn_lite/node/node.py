@@ -30,6 +30,7 @@ from icn_lite.model.messages import CapabilityAdvertisementV1
 from icn_lite.node import capability, views
 from icn_lite.node.belonging import Belonging
 from icn_lite.node.care import Care
+from icn_lite.node.carriage import Carriage
 from icn_lite.node.clock import Clock
 from icn_lite.node.commands import Commands
 from icn_lite.node.config import Config, Role
@@ -98,6 +99,7 @@ class Node:
         self.originations: Originations | None = None
         self.executions: Executions | None = None
         self.belonging: Belonging | None = None
+        self.carriage: Carriage | None = None
         self.neighbourhood: Neighbourhood | None = None
         self._advert: Sealed[CapabilityAdvertisementV1] | None = None
         self._advert_seq = 0
@@ -129,6 +131,9 @@ class Node:
         shell.courier = client = Client(self.endpoint)
         shell.endpoints = self.endpoint.addresses()
         shell.job_changed = self.endpoint.notify_job
+        if not config.open:
+            self.carriage = Carriage(shell, client, self.memberships, self.handlers)
+            shell.relays = self.handlers.carrier = self.carriage
         if Role.SUBMIT in config.roles:
             self.originations = Originations(shell, bidding_ms=config.bidding_ms, welcome_mana=WELCOME_MANA)
             await self.originations.start()
@@ -180,7 +185,7 @@ class Node:
 
     async def _tick(self) -> None:
         """Let time act, then wait for something to happen."""
-        for act in (self._drive, self._greet_due, self._store_refusals):
+        for act in (self._drive, self._greet_due, self._tell, self._store_refusals):
             try:
                 await act()
             except IcnLiteError as error:
@@ -201,6 +206,10 @@ class Node:
     async def _greet_due(self) -> None:
         for candidate in self.shell.peers.due(self.clock.now_ms(), GREETINGS_AT_ONCE):
             self.shell.tasks.spawn(self._greet(candidate), f"greeting {candidate.uri}")
+
+    async def _tell(self) -> None:
+        if self.carriage is not None:
+            self.carriage.tick(self.advert_block)
 
     def _works(self) -> bool:
         """Whether any lease or job is open."""
@@ -227,6 +236,8 @@ class Node:
         first = self.shell.peers.greeted(candidate.uri, sealed, now_ms, now_ms - begun_ms)
         if self.belonging is not None:
             await self.belonging.met(candidate.uri, sealed.signer, anew=first or missed)
+        if self.carriage is not None:
+            await self.carriage.met(candidate.uri, sealed.signer, anew=first or missed)
         if first:
             log.info("peer %s at %s (%s)", sealed.signer.short, candidate.uri, candidate.found.value)
             endpoints = self.shell.peers.endpoints(sealed.signer)
@@ -290,6 +301,7 @@ class Node:
             "mdns": self.neighbourhood.available if self.neighbourhood else False,
             "mdns_why": self.neighbourhood.why if self.neighbourhood else "switched off",
             "peers": len(self.shell.peers.live(self.clock.now_ms())),
+            "relayed": len(self.carriage.reached()) if self.carriage else 0,
             "jobs": jobs,
             "leases": len(self.executions.leases) if self.executions else 0,
             "open_shards": self.executions.open_shards if self.executions else 0,

@@ -330,6 +330,7 @@ class Originations:
                 case ev.Announce():
                     for peer in self._shell.peers.live(self._shell.clock.now_ms()):
                         self._announce_to(run, peer.did)
+                    self._shell.announce(paths.JOBS, run.announcement.block, run.machine.terms.bidding_ms)
                 case ev.OfferLease():
                     sealed = self._seal_lease(run, effect)
                     self._shell.tasks.spawn(self._offer(run, effect, sealed), f"lease to {effect.executor.short}")
@@ -370,7 +371,7 @@ class Originations:
 
     async def _offer(self, run: JobRun, offer: ev.OfferLease, block: bytes) -> None:
         reason = "unreachable"
-        if not self._shell.peers.endpoints(offer.executor):
+        if not self._shell.reaches(offer.executor):
             await self._shell.changed.wait(MEETING_S)  # just started: the first greetings are on their way
         for attempt in range(OFFER_TRIES):
             try:
@@ -412,7 +413,7 @@ class Originations:
         most = run.machine.terms.job.storage.max_output_bytes
         async with shell.transfers:
             # Of the executor alone: who can't show what it says that it made has earned nothing.
-            data = await shell.courier.fetch_block(shell.peers.endpoints(effect.executor), output, most)
+            data = await shell.fetch(shell.peers.endpoints(effect.executor), effect.executor, output, most)
         await self._apply(run, ev.OutputStored(output), blocks=[(output, data)])
 
     def _run_of(self, job: Cid) -> JobRun:

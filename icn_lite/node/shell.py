@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
 
+from icn_lite.mesh.table import RECEIPTS
 from icn_lite.model import cose
+from icn_lite.model.capability import NodeCapability
 from icn_lite.model.cid import Cid
 from icn_lite.model.did import Did
-from icn_lite.model.document import Sealed
+from icn_lite.model.document import Sealed, unseal
 from icn_lite.model.errors import PeerError, PeerRefused
 from icn_lite.model.messages import CapabilityAdvertisementV1, ReceiptAckV1
 from icn_lite.node.clock import Clock
-from icn_lite.node.peerbook import PeerBook
+from icn_lite.node.peerbook import LIVE_MS, PeerBook
 from icn_lite.node.storage import Storage
 from icn_lite.node.tasks import Tasks
 
@@ -24,6 +27,7 @@ REQUEST_MS: Final = 10_000  # one request to one endpoint
 TRANSFERS: Final = 8  # blocks on their way at once, in and out
 MAX_FIRST: Final = 4  # addresses of the peer that should have a block
 MAX_OTHERS: Final = 4  # of peers that may have it too: whoever ran another shard has the module
+log = logging.getLogger(__name__)
 
 
 class Pulse:
@@ -59,6 +63,22 @@ class Courier(Protocol):
     async def fetch_block(self, uris: Sequence[str], cid: Cid, max_bytes: int, *, deadline_ms: int = ...) -> bytes: ...
 
 
+class Relays(Protocol):
+    """The way to whoever is no neighbour: `node.carriage.Carriage`."""
+
+    def knows(self, did: Did) -> bool:
+        """Whether somebody is known to be reached through a neighbour."""
+        ...
+
+    def spread(self, path: str, block: bytes, lifetime_ms: int) -> None: ...
+
+    async def send(self, to: Did, path: str, block: bytes) -> bytes: ...
+
+    async def fetch(self, of: Did, cid: Cid, most: int) -> bytes: ...
+
+    def capability(self, did: Did) -> NodeCapability | None: ...
+
+
 @dataclass(slots=True)
 class Shell:
     """One node's shared parts."""
@@ -69,6 +89,7 @@ class Shell:
     peers: PeerBook
     courier: Courier = field(init=False)  # set when the endpoint listens
     job_changed: Callable[[Cid], None] = field(init=False)  # rings those who observe a job; set likewise
+    relays: Relays | None = None  # set when the endpoint listens, where it is guarded
     endpoints: tuple[str, ...] = ()
     tasks: Tasks = field(default_factory=Tasks)
     transfers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(TRANSFERS))
@@ -85,14 +106,81 @@ class Shell:
 
     def providers(self, first: Did) -> tuple[str, ...]:
         """Where a block may be: at `first`, and at the nearest of the other neighbours that answer."""
-        others = [peer for peer in self.peers.live(self.clock.now_ms()) if peer.did != first and peer.rtt_ms is not None]
+        live = self.peers.live(self.clock.now_ms())
+        others = [peer for peer in live if peer.did != first and peer.rtt_ms is not None]
         others.sort(key=lambda peer: peer.rtt_ms or 0)
         near = (peer.endpoints[0] for peer in others[:MAX_OTHERS] if peer.endpoints)
         return (*self.peers.endpoints(first)[:MAX_FIRST], *near)
 
+    def reaches(self, did: Did) -> bool:
+        """Whether somebody is a peer, or known to be reached through one."""
+        return bool(self.peers.endpoints(did)) or (self.relays is not None and self.relays.knows(did))
+
+    def capability(self, did: Did) -> NodeCapability | None:
+        """What somebody offers, as it was heard last."""
+        peer = self.peers.peers.get(did)
+        if peer is not None:
+            return peer.advert.capability
+        return self.relays.capability(did) if self.relays is not None else None
+
+    def announce(self, path: str, block: bytes, lifetime_ms: int) -> None:
+        """Tell everybody, as far as neighbours hand it on."""
+        if self.relays is not None:
+            self.relays.spread(path, block, lifetime_ms)
+
     async def send(self, to: Did, path: str, block: bytes) -> None:
-        """Post a signed block to a peer; raises `PeerRefused` when it said no, else `PeerError`."""
-        await self.try_endpoints(to, lambda uri: self.courier.post(uri, path, block, deadline_ms=REQUEST_MS))
+        """Bring a signed block to somebody; raises `PeerRefused` when it said no, else `PeerError`."""
+
+        async def directly(uri: str) -> None:
+            await self.courier.post(uri, path, block, deadline_ms=REQUEST_MS)
+
+        async def relayed(relays: Relays) -> None:
+            await relays.send(to, path, block)
+
+        await self._directly_or_not(to, directly, relayed)
+
+    async def hand_in(self, to: Did, block: bytes) -> Sealed[ReceiptAckV1]:
+        """Deliver a receipt; returns the acknowledgement of this very receipt."""
+
+        async def relayed(relays: Relays) -> Sealed[ReceiptAckV1]:
+            ack = unseal(ReceiptAckV1, await relays.send(to, RECEIPTS, block))
+            if ack.document.receipt != Cid.of_dag_cbor(block):
+                raise PeerError(f"{to} acknowledged receipt {ack.document.receipt} where another was handed in")
+            return ack
+
+        return await self._directly_or_not(to, lambda uri: self.courier.post_receipt(uri, block), relayed)
+
+    async def fetch(self, uris: Sequence[str], of: Did, cid: Cid, most: int) -> bytes:
+        """A block or blob from these addresses, or from `of` through neighbours."""
+        relays = self.relays
+        try:
+            if uris or relays is None:
+                return await self.courier.fetch_block(uris, cid, most)
+        except PeerError as error:
+            if relays is None or not relays.knows(of):
+                raise
+            log.debug("block %s: %s", cid, error)
+        assert relays is not None
+        return await relays.fetch(of, cid, most)
+
+    async def _directly_or_not(
+        self, to: Did, call: Callable[[str], Awaitable[T]], relayed: Callable[[Relays], Awaitable[T]]
+    ) -> T:
+        """To a peer directly, else through neighbours; these first for a peer that has gone silent."""
+        relays = self.relays
+        if relays is None:
+            return await self.try_endpoints(to, call)
+        ways: list[Callable[[], Awaitable[T]]] = [lambda: self.try_endpoints(to, call), lambda: relayed(relays)]
+        peer = self.peers.peers.get(to)
+        if relays.knows(to) and (peer is None or self.clock.now_ms() - peer.heard_ms >= LIVE_MS):
+            ways.reverse()
+        try:
+            return await ways[0]()
+        except PeerRefused:
+            raise
+        except PeerError as error:
+            log.debug("%s is tried another way: %s", to, error)
+        return await ways[1]()
 
     async def try_endpoints(self, to: Did, call: Callable[[str], Awaitable[T]]) -> T:
         """`call` with each endpoint of a peer in turn until one answers; a refusal is an answer."""

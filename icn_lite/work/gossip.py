@@ -110,6 +110,11 @@ class Gossip:
         """Whether a rumour was heard."""
         return rumour in self._names
 
+    def origin(self, rumour: Cid) -> Did | None:
+        """Who began a rumour that is still kept."""
+        kept = self._kept.get(rumour)
+        return kept.rumour.origin if kept is not None else None
+
     def heard(self, rumour: Rumour, source: Did | None, neighbours: Collection[Did], now_ms: int) -> list[Effect]:
         """A rumour came from a neighbour, or begins here (`source` is None)."""
         if rumour.id in self._names:

@@ -119,6 +119,7 @@ class Node:
     refuse_with: IcnLiteError | None = None
     hold: asyncio.Event | None = None
     blocks_read: int = 0
+    carrier: None = None
 
     async def _note(self, sealed: Sealed[Document], remote: Remote) -> None:
         self.heard.append(sealed)

@@ -173,6 +173,8 @@ class Stranger:
 
     # -- what it hears (icn_lite.mesh.ports.MeshHandlers)
 
+    carrier = None
+
     async def own_capability(self) -> bytes:
         return self.advert().block
 

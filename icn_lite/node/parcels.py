@@ -1,0 +1,179 @@
+"""Parcels for somebody in a running node: sent, handed on, delivered, and their replies brought back.
+
+Each parcel is one task from its arrival to its reply, bounded by the time that its bringer waits; a bringer that asks
+again waits for the same reply. The reply is signed by the one whom the parcel was for, and is checked at every hop:
+so a neighbour that makes one up is as good as silent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Coroutine
+from typing import Final
+
+from icn_lite.mesh import problem, table
+from icn_lite.mesh.ports import Remote
+from icn_lite.model import document
+from icn_lite.model.cid import Cid
+from icn_lite.model.did import Did
+from icn_lite.model.document import Sealed
+from icn_lite.model.errors import DeviceRefuses, IcnLiteError, JobErrorCode, PeerError, PeerRefused, VerificationError
+from icn_lite.model.parcel import MAX_BODY_BYTES, MAX_HOPS, MAX_LIFETIME_MS, Envelope, Parcel, Reply, read_reply
+from icn_lite.node.post import Post, source_of
+from icn_lite.work.relay import Answered, Arrived, Deliver, Effect, Failed, Forward, GiveUp, Repeat, Why
+
+SEND_MS: Final = 15_000  # for a reply from any distance; less than an endpoint gives its handlers
+MARGIN_MS: Final = 150  # of that, each node on the way keeps so much for itself
+MAX_REPLIES: Final = 256  # that may be asked for again, 4 KiB each
+_J_CODES: Final = {code.value: code for code in JobErrorCode}
+
+
+class Parcels:
+    """The parcels that begin, end or pass here."""
+
+    def __init__(self, post: Post) -> None:
+        self._post = post
+        self._relay = post.relay
+        self._replies: OrderedDict[Cid, asyncio.Future[bytes]] = OrderedDict()
+
+    async def send(self, to: Did, path: str, block: bytes) -> bytes:
+        """Bring a signed block to somebody through neighbours; returns the body of its reply.
+
+        Raises `PeerRefused` for its signed refusal, else `PeerError`.
+        """
+        if len(block) > MAX_BODY_BYTES:
+            raise PeerError(f"{len(block)} bytes are too much for a parcel, at most {MAX_BODY_BYTES} are carried")
+        sealed = self._post.seal(path, block, to, SEND_MS)
+        envelope = Envelope(sealed.block, MAX_HOPS, 0, SEND_MS)
+        arrived = Arrived(sealed.cid, to, None, MAX_HOPS, len(sealed.block))
+        reply = read_reply(await self._settle(arrived, sealed, envelope, None), sealed.cid, to)
+        if reply.code.startswith("2."):
+            return reply.body
+        raise _refusal(to, reply)
+
+    async def take(self, envelope: Envelope, remote: Remote) -> bytes:
+        """A neighbour hands a parcel over; returns its signed reply."""
+        source, sealed = source_of(remote), self._post.open(envelope)
+        if sealed.document.to is None:
+            raise VerificationError("a parcel for everybody is no parcel for somebody")
+        self._post.learn(sealed.signer, source, envelope.hops)
+        arrived = Arrived(sealed.cid, sealed.document.to, source, envelope.hops, len(envelope.parcel))
+        return await self._settle(arrived, sealed, envelope, remote)
+
+    async def _settle(
+        self, arrived: Arrived, sealed: Sealed[Parcel], envelope: Envelope, bringer: Remote | None
+    ) -> bytes:
+        """What comes of a parcel. It goes on when its bringer loses interest, who may ask again."""
+        post = self._post
+        effect = self._relay.handle(arrived, post.neighbours(), post.now_ms())[0]
+        wait_ms = min(SEND_MS, envelope.wait_ms) - (MARGIN_MS if bringer is not None else 0)
+        if isinstance(effect, GiveUp):
+            raise _given_up(effect, arrived.to)
+        if not isinstance(effect, Repeat):
+            future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+            self._replies[sealed.cid] = future
+            if len(self._replies) > MAX_REPLIES:
+                self._replies.popitem(last=False)
+            way = _Way(sealed, envelope, bringer, post.now_ms(), wait_ms)
+            post.shell.tasks.spawn(_fulfil(future, self._carry(effect, way)), f"parcel for {arrived.to.short}")
+        waiting = self._replies.get(sealed.cid)
+        if waiting is None:
+            raise PeerError("what came of this parcel is not known any more")
+        try:
+            async with asyncio.timeout(max(0, wait_ms) / 1000):
+                return await asyncio.shield(waiting)
+        except TimeoutError as late:
+            raise PeerError(f"no reply of {arrived.to} in time", hint="it may have got the parcel") from late
+
+    async def _carry(self, effect: Effect, way: _Way) -> bytes:
+        """Deliver a parcel, or hand it to one neighbour after the other, until there is a reply."""
+        post, cid = self._post, way.sealed.cid
+        while True:
+            match effect:
+                case Deliver():
+                    reply = await self._delivered(way)
+                case Forward(_, hop, hops, last):
+                    try:
+                        reply = await self._forward(way, hop, hops, last=last)
+                    except IcnLiteError:
+                        effects = self._relay.handle(Failed(cid, hop), post.neighbours(), post.now_ms())
+                        effect = effects[0] if effects else GiveUp(cid, Why.NO_WAY)
+                        continue
+                case _:
+                    raise _given_up(effect, way.to) if isinstance(effect, GiveUp) else AssertionError(effect)
+            self._relay.handle(Answered(cid), post.neighbours(), post.now_ms())
+            return reply
+
+    async def _forward(self, way: _Way, hop: Did, hops: int, *, last: bool) -> bytes:
+        now_ms = self._post.now_ms()
+        left_ms = way.until_ms - now_ms
+        wait_ms = left_ms if last else left_ms // 2  # so that others can be tried
+        if wait_ms <= 0:
+            raise PeerError(f"no time is left to reach {way.to}")
+        age_ms = min(MAX_LIFETIME_MS, way.envelope.age_ms + now_ms - way.since_ms)
+        envelope = Envelope(way.envelope.parcel, hops, age_ms, wait_ms)
+        reply = await self._post.hand(hop, table.PARCELS, envelope, wait_ms)
+        read_reply(reply, way.sealed.cid, way.to)
+        return reply
+
+    async def _delivered(self, way: _Way) -> bytes:
+        outcome = await self._post.delivery.deliver(way.sealed, way.bringer or Remote("", 0, "tcp"))
+        signer = self._post.shell.signer
+        reply = Reply(signer.did, way.sealed.cid, outcome.code, outcome.body, outcome.retry_after_s)
+        return document.seal(reply, signer).block
+
+
+class _Way:
+    """One parcel on its way through this node."""
+
+    def __init__(
+        self, sealed: Sealed[Parcel], envelope: Envelope, bringer: Remote | None, since_ms: int, wait_ms: int
+    ) -> None:
+        self.sealed = sealed
+        self.envelope = envelope
+        self.bringer = bringer
+        self.since_ms = since_ms
+        self.until_ms = since_ms + wait_ms
+
+    @property
+    def to(self) -> Did:
+        """For whom it is."""
+        assert self.sealed.document.to is not None
+        return self.sealed.document.to
+
+
+async def _fulfil(future: asyncio.Future[bytes], work: Coroutine[object, object, bytes]) -> None:
+    """Tell everybody who waits what came of it."""
+    try:
+        reply = await work
+    except IcnLiteError as error:
+        if not future.done():
+            future.set_exception(error)
+            future.exception()  # seen, should nobody wait any more
+    except BaseException:
+        future.cancel()
+        raise
+    else:
+        if not future.done():
+            future.set_result(reply)
+
+
+def _given_up(effect: GiveUp, to: Did) -> IcnLiteError:
+    if effect.why is Why.BUSY:
+        return DeviceRefuses("too many parcels are under way")
+    return PeerError(f"{to} is not reached: {effect.why.value}", hint="see `icn-lite peers`")
+
+
+def _refusal(to: Did, reply: Reply) -> PeerRefused:
+    """What the receiver refused, as if it had been asked without anybody between."""
+    told = problem.decode(reply.body) or problem.Problem(reply.code)
+    said = f"{told.title}: {told.detail}" if told.detail else told.title
+    return PeerRefused(
+        f"{to} refused ({reply.code}): {said}",
+        response=reply.code,
+        problem=told.kind,
+        retry_after_s=reply.retry_after_s,
+        hint=told.hint,
+        code=_J_CODES.get(told.code),
+    )
