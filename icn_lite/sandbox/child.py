@@ -87,7 +87,7 @@ class Run:
         job_id, input_cid, interactive, stage_index, stage_id, stage_cid = request.facts
         facts = hostabi.JobFacts(job_id, input_cid, interactive, (stage_index, stage_id, stage_cid))
         self._icn = hostabi.IcnFunctions(memory, self._streams, facts, self._remote)
-        self._wasi = wasi.WasiFunctions(memory, self._streams, request.arguments, request.seed)
+        self._wasi = wasi.WasiFunctions(memory, self._streams, request.arguments, request.seed, self._spend)
         self._memory = memory
 
     def perform(self) -> Item:
@@ -173,19 +173,24 @@ class Run:
 
         Past the limit that holds everywhere it traps; past a lower one of this device the device has failed.
         """
-        limit = self._calls_here
 
         def call(*args: int) -> int | None:
-            self._calls += 1
-            if self._calls > limit:
-                if limit < hostabi.HOST_CALL_LIMIT:
-                    raise EngineError(f"more than {limit} host calls, which this device allows", out_of_memory=True)
-                raise Trap("host_error")
+            self._spend(1)
             self._memory.begin()
             answer = function(*args)
             return answer if answers else None
 
         return call
+
+    def _spend(self, calls: int) -> None:
+        """Count calls, and stop the guest past the limit."""
+        limit = self._calls_here
+        self._calls += calls
+        if self._calls > limit:
+            self._calls = limit + 1
+            if limit < hostabi.HOST_CALL_LIMIT:
+                raise EngineError(f"more than {limit} host calls, which this device allows", out_of_memory=True)
+            raise Trap("host_error")
 
     def _send_log(self, piece: bytes) -> None:
         frames.write_frame(self._fd, [LOG, piece])

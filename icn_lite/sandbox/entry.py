@@ -24,6 +24,7 @@ RUN: Final = "run"
 INITIALIZE: Final = "_initialize"
 ALLOC: Final = "alloc"
 MAX_LISTED: Final = 12  # names in a hint
+MAX_ARGUMENTS: Final = 32  # wasm3's binding has room for so many, and every engine has to take a call or none
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,11 @@ def plan_entry(request: RunRequest) -> Entry:
         raise UsageError(
             f"{export.name} takes {' '.join(params) or 'no arguments'}, found {found}",
             hint=f"give {len(params)} arguments like {' '.join(t + ':1' for t in params)}" if params else "give none",
+        )
+    if len(params) > MAX_ARGUMENTS:
+        raise UsageError(
+            f"{export.name} takes {len(params)} arguments, and from outside a function gets at most {MAX_ARGUMENTS}",
+            hint="pass them as input",
         )
     results = type_words(signature.results)
     before = [prepared.start] if prepared.start else []

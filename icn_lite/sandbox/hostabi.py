@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     RemoteCall: TypeAlias = Callable[[str, list[int], list[bytes]], Answer]
     HostFn: TypeAlias = Callable[..., int | None]
     SendLog: TypeAlias = Callable[[bytes], None]
+    Spend: TypeAlias = Callable[[int], None]  # so many host calls more
 
 INVALID_PARAMETERS = -2
 MEMORY_ACCESS = -3

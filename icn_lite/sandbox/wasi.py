@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from icn_lite.sandbox.hostabi import Streams
+    from icn_lite.sandbox.hostabi import Spend, Streams
 
 SUCCESS, EBADF, EFAULT, EINVAL, ENOSPC, ENOSYS, ENOTDIR, ENOTSOCK, ESPIPE, ENOTCAPABLE = (
     0, 8, 21, 28, 51, 52, 54, 57, 70, 76,
@@ -31,6 +31,10 @@ MODULE = "wasi_snapshot_preview1"
 PROGRAM_NAME = "guest"
 MAX_VECTORS = 1024  # POSIX's IOV_MAX on Linux; wasi-libc uses two
 MAX_RANDOM_BYTES = 1 << 20  # a call; more is EINVAL, so that one call stays short
+# WASI costs no fuel, so the limit of host calls has to bound its work: a call that does more than others counts as
+# several. So much, 60 µs on a PC, is one more:
+RANDOM_BYTES_A_CALL = 1024
+ROWS_A_CALL = 16  # of vectors and subscriptions
 CLOCKS = 4
 RIGHT_READ, RIGHT_WRITE, RIGHT_POLL = 1 << 1, 1 << 6, 1 << 27
 STDIN, STDOUT, STDERR = 0, 1, 2
@@ -48,12 +52,19 @@ NO_SUCH_CALL = frozenset({"proc_raise"})
 OF_SOCKETS = frozenset({"sock_accept", "sock_recv", "sock_send", "sock_shutdown"})
 
 
+def _uncounted(calls: int) -> None:
+    """What a call costs where nobody counts."""
+
+
 class WasiFunctions:
     """Answers one run's calls."""
 
-    def __init__(self, memory: GuestMemory, streams: Streams, arguments: list[str], seed: bytes) -> None:
+    def __init__(
+        self, memory: GuestMemory, streams: Streams, arguments: list[str], seed: bytes, spend: Spend | None = None
+    ) -> None:
         self._memory = memory
         self._streams = streams
+        self._spend = spend or _uncounted
         self._arguments = [text.encode() + b"\0" for text in [PROGRAM_NAME, *arguments]]
         self._random = RandomStream(seed)
         self._read_at = 0
@@ -116,6 +127,7 @@ class WasiFunctions:
         self._memory.check(pointer, length)
         if length & U32 > MAX_RANDOM_BYTES:
             return EINVAL
+        self._spend((length & U32) // RANDOM_BYTES_A_CALL)
         self._memory.write(pointer, self._random.take(length & U32))
         return SUCCESS
 
@@ -216,6 +228,7 @@ class WasiFunctions:
     def _vectors(self, vectors: int, count: int) -> list[tuple[int, int]]:
         """(pointer, length) of each, all inside the memory."""
         table = self._memory.read(vectors, 8 * (count & U32))
+        self._spend((count & U32) // ROWS_A_CALL)
         ranges = []
         for at in range(0, len(table), 8):
             pointer = int.from_bytes(table[at : at + 4], "little")
@@ -233,6 +246,7 @@ class WasiFunctions:
         self._memory.check(out, 4)
         self._memory.check(events, number * EVENT_BYTES)
         table = self._memory.read(subscriptions, number * SUBSCRIPTION_BYTES)
+        self._spend(number // ROWS_A_CALL)
         waits = [Subscription(table, at) for at in range(0, len(table), SUBSCRIPTION_BYTES)]
         if any(wait.kind > EVENT_WRITE for wait in waits):
             return EINVAL

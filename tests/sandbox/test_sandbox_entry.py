@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from sandbox_kit import request
+from sandbox_kit import ENGINE_NAMES, request
 
 from icn_lite.model.errors import UsageError
 from icn_lite.sandbox.entry import plan_entry
+from icn_lite.sandbox.outcome import RunRequest
+from icn_lite.sandbox.pool import run_once
 from icn_lite.sandbox.value import parse_value
 
 START = '(func (export "_start"))'
@@ -34,6 +36,16 @@ INITIALIZE = '(func (export "_initialize"))'
 def test_the_order(parts: tuple[str, ...], invoke: str | None, name: str, takes_input: bool) -> None:
     entry = plan_entry(request(f"(module (memory 1) {' '.join(parts)})", invoke=invoke))
     assert (entry.name, entry.takes_input, entry.is_wasi) == (name, takes_input, name == "_start")
+
+
+def test_a_function_with_more_arguments_than_one_engine_takes_is_called_by_none() -> None:
+    def asked(count: int) -> RunRequest:
+        text = f'(module (func (export "f") (param{" i32" * count}) (result i32) (local.get {count - 1})))'
+        return request(text, invoke="f", args=tuple(parse_value(f"i32:{n}") for n in range(count)))
+
+    assert [run_once(asked(32), engine=name).results[0].bits for name in ENGINE_NAMES] == [31, 31]
+    with pytest.raises(UsageError, match="takes 33 arguments"):
+        plan_entry(asked(33))
 
 
 def test_alloc_only_in_its_shape_and_only_for_input() -> None:

@@ -345,6 +345,25 @@ def test_random_numbers_come_from_the_seed() -> None:
     assert RandomStream(b"cid-1").take(96) == blocks
 
 
+@pytest.mark.parametrize(
+    ("call", "counted"),
+    [
+        ("(call $random_get (i32.const 2000) (i32.const 1023))", 1),
+        ("(call $random_get (i32.const 2000) (i32.const 63000))", 1 + 61),
+        ("(call $fd_write (i32.const 2) (i32.const 2000) (i32.const 1024) (i32.const 600))", 1 + 64),
+        ("(call $fd_read (i32.const 0) (i32.const 2000) (i32.const 15) (i32.const 600))", 1),
+        ("(call $poll_oneoff (i32.const 2000) (i32.const 20000) (i32.const 160) (i32.const 600))", 1 + 10),
+    ],
+)
+def test_what_takes_long_counts_as_several_calls(call: str, counted: int) -> None:
+    """Free of fuel as it is, a guest would have hours of the device for nothing."""
+    once = f'(module {IMPORTS} (memory 1) (func (export "_start") (drop {call})))'
+    assert both(request(once)).host_calls == counted
+    forever = f'(module {IMPORTS} (memory 1) (func (export "_start") (loop (drop {call}) (br 0))))'
+    limited = run_once(request(forever, host_calls=200))
+    assert (limited.status, limited.host_calls) == ("failed", 200)
+
+
 @pytest.mark.parametrize(("code", "seen"), [(0, 0), (3, 3), (255, 255), (-1, 0xFFFFFFFF)])
 def test_exit_codes(code: int, seen: int) -> None:
     body = f"(call $proc_exit (i32.const {code})) (unreachable)"
