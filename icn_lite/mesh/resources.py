@@ -77,6 +77,8 @@ class Resources:
         """Do what was asked; raises `IcnLiteError` or `Refusal`."""
         if asked.row.action in _OF_THE_DOOR:
             return await self._at_the_door(asked)
+        if asked.row.action in _OF_THE_CARRIER:
+            return await self._carry(asked)
         if asked.row.method == "POST":
             try:
                 payload = await self._post(asked.row.action, asked.body, asked.remote)
@@ -86,8 +88,6 @@ class Resources:
             return Answer(Code.CHANGED, payload, asked.row.gives)
         return await self._get(asked)
 
-        if asked.row.action in _OF_THE_CARRIER:
-            return await self._carry(asked)
     async def _get(self, asked: Asked) -> Answer:
         action, cid = asked.row.action, asked.cid
         if action is Action.CORE:

@@ -54,15 +54,15 @@ class Action(Enum):
     JOIN = "join"
     REVOKE = "revoke"
     REVOCATIONS = "revocations"
+    HEAR = "hear"
+    RUMOURS = "rumours"
+    RUMOUR = "rumour"
+    PARCEL = "parcel"
 
 
 class Access(Enum):
     """Who is let in at all, where an endpoint is guarded."""
 
-    HEAR = "hear"
-    RUMOURS = "rumours"
-    RUMOUR = "rumour"
-    PARCEL = "parcel"
     ANYONE = "anyone"
     INVITED = "whoever was invited"
     MEMBER = "members"
