@@ -10,10 +10,12 @@ our own traps it was, and stays 0 when the engine trapped by itself (division, m
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from icn_lite.model.errors import ModuleError
 from icn_lite.wasm.body import FunctionCode
+from icn_lite.wasm.copies import separate
 from icn_lite.wasm.counter import Names, PlanLookup
 from icn_lite.wasm.decode import decode
 from icn_lite.wasm.edits import Edits
@@ -54,8 +56,12 @@ def prepare(module: bytes, limits: Limits = DEFAULT_LIMITS, host: HostTable = HO
     lowered = lower_types(decoded, code)
     edits: dict[int, Edits] = {}
     for number, function in enumerate(code):
+        own, changes = function, None
         if function.floats:
-            code[number], edits[number] = FloatPass(decoded, function, lowered).run()
+            own, changes = FloatPass(decoded, function, lowered).run()
+        extra, changes = separate(decoded, function, changes)
+        if changes is not None:
+            code[number], edits[number] = replace(own, operand_peak=own.operand_peak + extra), changes
     plan = make_plan(lowered.module, code, rows)
     return _Builder(decoded, lowered, code, edits, plan, rows, limits).build()
 
