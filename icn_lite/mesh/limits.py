@@ -24,6 +24,7 @@ LEASE_BYTES: Final = 4096  # at most 32 shards (messages.py); more travel in sev
 CHANNEL_BYTES: Final = 66 << 10  # one sealed message; what is inside keeps the bounds of its own resource
 REVOCATION_BYTES: Final = 1024  # one signed document
 REVOCATIONS_PAGE: Final = 32  # revocations told at a time, 1 KiB each at most
+LINKS_BYTES: Final = 1024  # what somebody registers with a directory; ours is one link
 STATUS_BYTES: Final = 4096  # one sentence of 512 characters, up to four bytes each
 RECEIPT_BYTES: Final = 1024  # receipt.py: a signed receipt fits one block
 DOORBELL_BYTES: Final = 1024  # an observed representation over 4088 bytes is cut silently: one block, always

@@ -39,7 +39,7 @@ _TAG_BYTES: Final = 4  # Request-Tag (RFC 9175 §3): keeps two bodies to one res
 class Call:
     """What is asked: `method` `path` with a body, and how large the answer may be."""
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "DELETE"]
     path: str
     body: bytes = b""
     body_format: int | None = None

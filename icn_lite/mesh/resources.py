@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 from aiocoap.numbers.codes import Code
 
 from icn_lite.mesh import limits, table
+from icn_lite.mesh.directory import Directory
 from icn_lite.mesh.door import Door
 from icn_lite.mesh.far import Far
 from icn_lite.mesh.ports import MeshHandlers, Remote
@@ -52,6 +53,7 @@ class Answer:
     payload: bytes = b""
     content_format: int | None = None
     etag: bytes | None = None
+    location: tuple[str, ...] = ()
     whole: bool = False
 
 
@@ -66,17 +68,25 @@ class Asked:
     remote: Remote
 
 
+_OF_THE_DIRECTORY: Final = frozenset(
+    (Action.REGISTER, Action.RENEW, Action.UNREGISTER, Action.ENDPOINTS, Action.REGISTERED)
+)
+
+
 class Resources:
     """The actions of the table over the node's handlers."""
 
     def __init__(self, handlers: MeshHandlers, door: Door | None = None) -> None:
         self._handlers = handlers
         self._door = door
+        self.directory = Directory()
 
     async def perform(self, asked: Asked) -> Answer:
         """Do what was asked; raises `IcnLiteError` or `Refusal`."""
         if asked.row.action in _OF_THE_DOOR:
             return await self._at_the_door(asked)
+        if asked.row.action in _OF_THE_DIRECTORY:
+            return self._in_directory(asked, asyncio.get_running_loop().time())
         if asked.row.action in _OF_THE_CARRIER:
             return await self._carry(asked)
         if asked.row.method == "POST":
@@ -180,6 +190,24 @@ class Resources:
             case _:
                 found = carrier.rumour(asked.cid) if asked.cid is not None else None
                 return Answer(Code.CONTENT, self._there(found, "such rumour"), table.CBOR)
+
+    def _in_directory(self, asked: Asked, now_s: float) -> Answer:
+        """Registrations of those who can't be found otherwise (RFC 9176)."""
+        directory, query, remote = self.directory, asked.query, asked.remote
+        match asked.row.action, asked.cid:
+            case Action.REGISTER, _:
+                cid = directory.register(query, asked.body, remote, now_s)
+                return Answer(Code.CREATED, location=(*table.DIRECTORY.strip("/").split("/"), str(cid)))
+            case Action.RENEW, Cid() as cid:
+                directory.renew(cid, query, remote, now_s)
+                return Answer(Code.CHANGED)
+            case Action.UNREGISTER, Cid() as cid:
+                directory.remove(cid, remote, now_s)
+                return Answer(Code.DELETED)
+            case Action.ENDPOINTS, _:
+                return Answer(Code.CONTENT, directory.endpoints(query, now_s), table.LINK_FORMAT)
+            case _:
+                return Answer(Code.CONTENT, directory.resources(query, now_s), table.LINK_FORMAT)
 
     def _there(self, found: bytes | None, what: str) -> bytes:
         if found is None:

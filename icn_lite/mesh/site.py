@@ -154,6 +154,7 @@ class Site:
         """Let go what was kept for pieces that nobody came for, and bodies that were not gone on with."""
         self._served.forget_old(now_s)
         self._assemblies.forget_old(now_s)
+        self._resources.directory.forget_old(now_s)
         if self._door is not None:
             self._door.forget_old(now_s)
 
@@ -271,6 +272,8 @@ class Site:
         piece = answer.payload[block.start : block.start + size]
         more = block.start + len(piece) < len(answer.payload)
         message = Message(code=answer.code, payload=piece, content_format=answer.content_format, etag=answer.etag)
+        if answer.location:
+            message.opt.location_path = answer.location
         if wanted is not None or more:
             message.opt.block2 = (block.number, more, exponent)
             message.opt.size2 = len(answer.payload)

@@ -54,6 +54,11 @@ class Action(Enum):
     JOIN = "join"
     REVOKE = "revoke"
     REVOCATIONS = "revocations"
+    REGISTER = "register"
+    RENEW = "renew"
+    UNREGISTER = "unregister"
+    ENDPOINTS = "endpoints"
+    REGISTERED = "registered"
     HEAR = "hear"
     RUMOURS = "rumours"
     RUMOUR = "rumour"
@@ -120,14 +125,18 @@ STATUS: Final = "/icn/status"
 RECEIPTS: Final = "/icn/receipts"
 JOIN: Final = "/icn/join"
 REVOCATIONS: Final = "/icn/revocations"
+RUMOURS: Final = "/icn/rumours"
+PARCELS: Final = "/icn/parcels"
+RUMOUR: Final = "/icn/rumours/{cid}"
+DIRECTORY: Final = "/rd"
+ENDPOINTS: Final = "/rd-lookup/ep"
+REGISTERED: Final = "/rd-lookup/res"
+REGISTRATION: Final = "/rd/{cid}"
 JOB: Final = "/icn/jobs/{cid}"
 BLOCK: Final = "/icn/blocks/{cid}"
 RECEIPT: Final = "/icn/receipts/{cid}"
 LOG: Final = "/icn/logs/{cid}"  # of a lease; `?shard=0&from=0&wait=10000`
 
-RUMOURS: Final = "/icn/rumours"
-PARCELS: Final = "/icn/parcels"
-RUMOUR: Final = "/icn/rumours/{cid}"
 _EXECUTORS: Final = (MemberRole.EXECUTE, MemberRole.BRIDGE)
 _SUBMITTERS: Final = (MemberRole.SUBMIT, MemberRole.BRIDGE)
 _WORKERS: Final = (MemberRole.EXECUTE, MemberRole.SUBMIT, MemberRole.BRIDGE)
@@ -176,6 +185,11 @@ TABLE: Final[tuple[Row, ...]] = (
         gives=COSE_SIGN1, fault=JobErrorCode.VALIDATION_FAILED,
     ),
     _gets(RECEIPT, Action.RECEIPT, "icn.receipt", COSE_SIGN1),
+    replace(_posts(DIRECTORY, Action.REGISTER, "core.rd", limits.LINKS_BYTES), takes=LINK_FORMAT),
+    Row("POST", REGISTRATION, Action.RENEW, Access.MEMBER, "core.rd"),
+    Row("DELETE", REGISTRATION, Action.UNREGISTER, Access.MEMBER, "core.rd"),
+    _gets(ENDPOINTS, Action.ENDPOINTS, "core.rd-lookup-ep", LINK_FORMAT),
+    _gets(REGISTERED, Action.REGISTERED, "core.rd-lookup-res", LINK_FORMAT),
     _gets(LOG, Action.LOG, "icn.log", CBOR, _SUBMITTERS),
     replace(_posts(RUMOURS, Action.HEAR, "icn.rumours", MAX_ENVELOPE_BYTES), takes=CBOR),
     _gets(RUMOURS, Action.RUMOURS, "icn.rumours", CBOR),

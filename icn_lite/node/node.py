@@ -35,6 +35,7 @@ from icn_lite.node.clock import Clock
 from icn_lite.node.commands import Commands
 from icn_lite.node.config import Config, Role
 from icn_lite.node.control import ControlServer, Json
+from icn_lite.node.directories import Directories
 from icn_lite.node.execution import Executions
 from icn_lite.node.handlers import Handlers
 from icn_lite.node.home import Home
@@ -180,6 +181,7 @@ class Node:
         await self.neighbourhood.start()
         stack.push_async_callback(self.neighbourhood.close)
         self.shell.tasks.spawn(self.neighbourhood.watch(), "neighbourhood")
+        self.shell.tasks.spawn(Directories(self.shell, self.endpoint, self.options.config).watch(), "directories")
 
     # -- work
 

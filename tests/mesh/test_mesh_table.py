@@ -23,6 +23,7 @@ def test_core_links_are_read_by_another_parser() -> None:
     links = {link.href: link for link in linkformat.parse(table.links().decode()).links}
     assert set(links) == {"/icn/hs", "/icn", "/icn/join", "/icn/revocations", "/icn/ping", "/icn/cap",
                           "/icn/jobs", "/icn/bids", "/icn/leases", "/icn/leases/return",
+                          "/icn/rumours", "/icn/parcels", "/rd", "/rd-lookup/ep", "/rd-lookup/res",
                           "/icn/status", "/icn/receipts", "/icn/blocks", "/icn/logs"}  # fmt: skip
     assert links["/icn/bids"].rt == ["icn.bids"]
     assert links["/icn/bids"].ct == ["18"]
@@ -34,7 +35,7 @@ def test_core_links_are_read_by_another_parser() -> None:
 @pytest.mark.parametrize(
     ("query", "count"),
     [
-        ((), 14), (("rt=icn.bids",), 1), (("rt=icn.leases*",), 2), (("href=/icn/*",), 13),
+        ((), 19), (("rt=icn.bids",), 1), (("rt=icn.leases*",), 2), (("href=/icn/*",), 15),
         (("if=icn-lite", "rt=icn.cap"), 1), (("rt=nothing",), 0), (("if=other",), 0), (("title=x",), 0),
     ],
 )  # fmt: skip
@@ -59,7 +60,9 @@ def test_paths_with_a_cid() -> None:
 def test_every_row_with_a_body_says_its_form_and_every_action_has_a_row() -> None:
     assert {row.action for row in table.TABLE} == set(table.Action)
     assert all((row.takes is not None) == bool(row.body) for row in table.TABLE)
-    assert all(row.body for row in table.TABLE if row.method != "GET" and row.path != table.JOIN)
+    assert all(
+        row.body for row in table.TABLE if row.method != "GET" and row.path not in (table.JOIN, table.REGISTRATION)
+    )
 
 
 def test_the_bounds_hold_usual_documents() -> None:
