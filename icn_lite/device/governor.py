@@ -47,6 +47,8 @@ _NO_HISTORY: Final = Regulator()
 _NO_PROBE: Final = ChargeGuard()
 # A board under full load gains about 1 °C a second at most: older than this a temperature says nothing.
 MAX_TEMP_AGE_MS: Final = 30_000
+# A current is compared with one ten seconds before, so an answer from a cache says nothing.
+MAX_CURRENT_AGE_MS: Final = 3_000
 # Charge moves slowly, and Termux is asked twice a minute at most; three missed answers are too many.
 MAX_BATTERY_AGE_MS: Final = 120_000
 
@@ -193,7 +195,7 @@ class _Now:
             return True, _NO_PROBE, []
         current_ua = battery.current_ua
         if current_ua is None:
-            reason = f"charges first: at {pct} % of {policy.charged_pct} %, and nobody can read its current"
+            reason = f"charges first: at {pct} % of {policy.charged_pct} %, and nobody can read its current at once"
             return False, _NO_PROBE, [_Demand(Level.DRAIN, FULL_DUTY_PM, reason)]
         guests_pm = self.readings.get(Quantity.GUESTS).value or 0
         guard = self.state.guard.step(current_ua, guests_pm, self.now_ms)
@@ -244,7 +246,7 @@ class _Battery:
         """One of three things: a battery is there, there is none, or nobody can say."""
         present = _fresh(readings, Quantity.BATTERY_PRESENT)
         on_mains, plugged = _fresh(readings, Quantity.ON_MAINS), _fresh(readings, Quantity.PLUGGED)
-        magnitude_ua = _fresh(readings, Quantity.BATTERY_CURRENT).value
+        magnitude_ua = readings.get(Quantity.BATTERY_CURRENT).unless_older(MAX_CURRENT_AGE_MS).value
         # The sign of a gauge is the device's own; the direction is what the charger's state says.
         current_ua = None if magnitude_ua is None else abs(magnitude_ua) * (1 if on_mains.value == 1 else -1)
         unsure = present.why_unknown

@@ -171,7 +171,7 @@ class TestBattery:
         device = Device(PHONE)
         waiting = device.feel(phone(pct=94))
         assert waiting.level is Level.DRAIN
-        assert waiting.reasons == ("charges first: at 94 % of 95 %, and nobody can read its current",)
+        assert waiting.reasons == ("charges first: at 94 % of 95 %, and nobody can read its current at once",)
         assert device.feel(phone(pct=95)).level is Level.RUN
         assert device.feel(phone(pct=90)).level is Level.RUN
         assert device.feel(phone(pct=89)).level is Level.DRAIN
@@ -196,6 +196,11 @@ class TestBattery:
         assert allowance.level is Level.SLOW
         assert allowance.duty_pm == pytest.approx(duty_pm, abs=10)
         assert allowance.reasons == ("charging, at 80 % of 95 %: guests take at most 30 ‰ of it",)
+
+    def test_a_current_from_a_cache_is_none(self) -> None:
+        charging = sensed(present=1, pct=80, mains=1, plugged=1, battery_c=30, current_ua=1_000_000)
+        assert Device(PHONE).feel(charging).level is Level.SLOW
+        assert Device(PHONE).feel(charging.aged(3_001)).level is Level.DRAIN
 
     def test_a_charger_that_cannot_keep_up_without_guests_is_none(self) -> None:
         device = Device(PHONE)

@@ -106,11 +106,14 @@ class TestPower:
     def test_a_charger_may_have_any_name_and_type(self, tmp_path: Path) -> None:
         for kind, online in (("Mains", 1), ("USB", 1), ("USB_C", 1), ("Wireless", 1), ("UPS", 2)):
             assert value(power(tmp_path, BAT0=self.BATTERY, axp={"type": kind, "online": online}), Q.ON_MAINS) == 1
-        assert value(power(tmp_path, BAT0=self.BATTERY, axp={"type": "Mains", "online": 0}), Q.ON_MAINS) == 0
+        without = power(tmp_path, BAT0=self.BATTERY, axp={"type": "Mains", "online": 0})
+        assert (value(without, Q.ON_MAINS), value(without, Q.PLUGGED)) == (0, 0)
+        assert power(tmp_path, BAT0=self.BATTERY).get(Q.PLUGGED).why_unknown
 
     def test_a_charger_that_cannot_keep_up_counts_as_battery(self, tmp_path: Path) -> None:
         draining = self.BATTERY | {"status": "Discharging"}
-        assert value(power(tmp_path, BAT0=draining, usb={"type": "USB", "online": 1}), Q.ON_MAINS) == 0
+        losing = power(tmp_path, BAT0=draining, usb={"type": "USB", "online": 1})
+        assert (value(losing, Q.ON_MAINS), value(losing, Q.PLUGGED)) == (0, 1)
 
     def test_a_status_nobody_can_read_is_unknown_mains(self, tmp_path: Path) -> None:
         mute = {"type": "Battery", "capacity": 80}
@@ -225,7 +228,8 @@ class TestTermux:
         assert value(readings, Q.BATTERY_CURRENT) == 412_353
 
     def test_losing_charge_while_plugged_in_counts_as_battery(self) -> None:
-        assert value(Readings(parse_status(termux("weak_charger"))), Q.ON_MAINS) == 0
+        weak = Readings(parse_status(termux("weak_charger")))
+        assert (value(weak, Q.ON_MAINS), value(weak, Q.PLUGGED)) == (0, 1)
 
     def test_a_missing_thermometer_is_not_minus_two_hundred_million_degrees(self) -> None:
         reading = Readings(parse_status(termux("no_thermometer"))).get(Q.BATTERY_TEMP)

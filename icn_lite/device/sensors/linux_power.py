@@ -17,7 +17,12 @@ from icn_lite.device.files import FileNumber, list_folder, read_int, read_text
 from icn_lite.device.reading import Quantity, Reading, known, temperature, unknown
 
 _SOURCE: Final = "power_supply"
-_BATTERY_QUANTITIES: Final = (Quantity.BATTERY_PCT, Quantity.ON_MAINS, Quantity.BATTERY_TEMP)
+_BATTERY_QUANTITIES: Final = (
+    Quantity.BATTERY_PCT,
+    Quantity.ON_MAINS,
+    Quantity.PLUGGED,
+    Quantity.BATTERY_TEMP,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,7 @@ def _read_battery(supply: Path) -> _Battery:
 def _readings(batteries: Sequence[_Battery], chargers: Sequence[FileNumber]) -> list[Reading]:
     mains = _mains(batteries, chargers)
     charging = any(battery.status == "Charging" for battery in batteries) or mains.value == 1
-    readings = [mains, _charge(batteries, charging), _hottest(batteries)]
+    readings = [mains, _plugged(chargers), _charge(batteries, charging), _hottest(batteries)]
     if len(batteries) == 1:  # of several, no single current or voltage would mean anything
         current, voltage = batteries[0].current_ua, batteries[0].voltage_uv
         if current is not None:
@@ -116,6 +121,15 @@ def _mains(batteries: Sequence[_Battery], chargers: Sequence[FileNumber]) -> Rea
         return known(Quantity.ON_MAINS, 1, _SOURCE)
     why = next((charger.why for charger in chargers if charger.why), "no charger, and the battery's status is unknown")
     return unknown(Quantity.ON_MAINS, _SOURCE, why)
+
+
+def _plugged(chargers: Sequence[FileNumber]) -> Reading:
+    """Whether a charger is there, whatever it is worth."""
+    if any((charger.value or 0) > 0 for charger in chargers):
+        return known(Quantity.PLUGGED, 1, _SOURCE)
+    if chargers and all(charger.value == 0 for charger in chargers):
+        return known(Quantity.PLUGGED, 0, _SOURCE)
+    return unknown(Quantity.PLUGGED, _SOURCE, next((c.why for c in chargers if c.why), "no charger says so"))
 
 
 def _charge(batteries: Sequence[_Battery], charging: bool) -> Reading:

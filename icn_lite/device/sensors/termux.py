@@ -22,7 +22,13 @@ DEADLINE_MS: Final = 5_000
 MIN_INTERVAL_MS: Final = 30_000
 MAX_BACKOFF_MS: Final = 600_000
 _MISSING_KEY: Final = "the command does not say"
-_QUANTITIES: Final = (Quantity.BATTERY_PRESENT, Quantity.BATTERY_PCT, Quantity.ON_MAINS, Quantity.BATTERY_TEMP)
+_QUANTITIES: Final = (
+    Quantity.BATTERY_PRESENT,
+    Quantity.BATTERY_PCT,
+    Quantity.ON_MAINS,
+    Quantity.PLUGGED,
+    Quantity.BATTERY_TEMP,
+)
 
 Run = Callable[[Sequence[str], int], bytes]
 
@@ -76,6 +82,7 @@ def parse_status(output: bytes) -> tuple[Reading, ...]:
         known(Quantity.BATTERY_PRESENT, present, _SOURCE),
         _charge(_integer(status.get("percentage")), charging=mains.value == 1),
         mains,
+        _plugged(status.get("plugged")),
         _temperature(status.get("temperature")),
     ]
     voltage_mv, current_ua = _integer(status.get("voltage")), _integer(status.get("current"))
@@ -114,6 +121,13 @@ def _mains(status: dict[str, object]) -> Reading:
     if flow in ("CHARGING", "FULL") or (flow == "NOT_CHARGING" and isinstance(plugged, str)):
         return known(Quantity.ON_MAINS, 1, _SOURCE)
     return unknown(Quantity.ON_MAINS, _SOURCE, f"status {flow!r}, plugged {plugged!r}"[:100])
+
+
+def _plugged(plugged: object) -> Reading:
+    """`UNPLUGGED`, or `PLUGGED_` and by what."""
+    if isinstance(plugged, str) and plugged:
+        return known(Quantity.PLUGGED, int(plugged != "UNPLUGGED"), _SOURCE)
+    return unknown(Quantity.PLUGGED, _SOURCE, f"plugged {plugged!r}"[:100])
 
 
 def _temperature(value: object) -> Reading:
