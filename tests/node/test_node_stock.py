@@ -63,6 +63,12 @@ WORDS = """(module
     (drop (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 24)))
     (call $exit (i32.load (i32.const 0)))))"""
 
+ROUNDS_AHEAD = """(module (func (export "run") (result i32) (local $i i32) (local $last i32)
+  (loop
+    (local.set $last (i32.div_u (i32.const 100) (i32.sub (i32.const 7) (local.get $i))))
+    (br_if 0 (i32.ne (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 1000000))))
+  (local.get $last)))"""
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
@@ -174,7 +180,18 @@ def test_what_the_meter_alone_can_tell_is_asked_of_the_prepared_module(home: Hom
     receipt, blocks = made(home, DIVIDE, "i32:0", invoke="run")
     near = replace(receipt, trap="out_of_fuel", fuel_limit=receipt.fuel_used, fuel_used=receipt.fuel_used)
     check = rerun(near, blocks, ENGINE)
-    assert (check.state, "so near to the limit" in check.detail) == ("failed", True)
+    assert (check.state, "only the meter tells" in check.detail) == ("failed", True)
+
+
+def test_a_trap_in_a_loop_whose_rounds_were_charged_before_it_is_no_lie(home: Home) -> None:
+    """Far more fuel than the limit is charged before the loop, and the untouched module traps in an early round."""
+    receipt, blocks = made(home, ROUNDS_AHEAD, fuel_limit=5_000_000)
+    assert receipt.trap == "out_of_fuel"
+    check = rerun(receipt, blocks, ENGINE)
+    assert (check.state, "only the meter tells" in check.detail) == ("passed", True), check.detail
+    richer, blocks = made(home, ROUNDS_AHEAD, fuel_limit=50_000_000)
+    assert richer.trap == "integer_divide_by_zero"
+    assert rerun(replace(richer, trap="out_of_fuel", fuel_used=50_000_000), blocks, ENGINE).state == "failed"
 
 
 def test_a_memory_that_only_preparing_opens(home: Home) -> None:
