@@ -130,7 +130,8 @@ def test_doctor_says_what_works(icn: Program, home: Path, tmp_path: Path) -> Non
     answer = icn("doctor", "--json").json
     topics = {finding["topic"] for finding in answer["findings"]}
     assert topics == {
-        "platform", "home", "key", "settings", "profile", "sandbox", "engine", "libraries", "clock", "disk",
+        "platform", "home", "key", "settings", "profile", "membership", "sandbox", "engine", "libraries", "clock",
+        "disk",
     }  # fmt: skip
     assert answer["ok"] is True
     assert not home.exists()  # it only looks
