@@ -26,6 +26,8 @@ FREE_MB_WANTED: Final = 256  # what the store may use by default
 SOON_S: Final = 30 * 86_400  # a month to ask for an invitation
 
 
+MULTICAST_MS: Final = 200  # how long one of our own packets may take to come back, on each interface and family
+_DEAF_HINT: Final = "name a peer (--peer URI) or join by an invitation; neighbours are then found by its directory"
 _LAYER_HINT: Final = "the other layers hold without it; another kernel or system may allow it"
 _LAYER_HINTS: Final = {
     "system calls": "the other layers hold without it; take jobs from people you know (trust_scopes) until the kernel "
@@ -49,7 +51,7 @@ class Finding:
 @command("doctor", examples=("icn-lite doctor", "icn-lite doctor --json"))
 @pass_app
 def doctor(app: App) -> int:
-    """Check this device: home, key, settings, profile, sandbox layers, engines, libraries, clock, disk.
+    """Check this device: home, key, settings, profile, sandbox layers, engines, libraries, clock, mesh, disk.
 
     Works without a home as well. Exits with 1 when something is wrong, with 0 when there are warnings at most.
     """
@@ -221,6 +223,37 @@ def _look_at_clock(app: App) -> list[Finding]:
     return [Finding("clock", "ok", "plausible; receipts are ordered by boot and sequence, not by it")]
 
 
+def _look_at_mesh(app: App) -> list[Finding]:
+    """The port and multicast: as the running node says, or tried here."""
+    from icn_lite.cli.live import ask_node
+    from icn_lite.mesh import multicast
+    from icn_lite.mesh.addresses import bind_sockets
+    from icn_lite.node.config import load_config
+
+    live = ask_node(app.home, "status") if app.home.initialised else None
+    if isinstance(live, dict):
+        works = bool(live.get("mdns"))
+        heard = Finding(
+            "multicast", "ok" if works else "warning", str(live.get("mdns_why")), "" if works else _DEAF_HINT
+        )
+        return [Finding("ports", "ok", f"this node listens on UDP and TCP {live.get('port')}"), heard]
+    config = load_config(app.home.config, app.environ, {})
+    try:
+        for sock in bind_sockets(config.bind, config.port):
+            sock.close()
+        ports = Finding("ports", "ok", f"UDP and TCP {config.port} on {config.bind} are free for this node")
+    except IcnLiteError as error:
+        ports = Finding("ports", "warning", error.message, error.hint)
+    found = multicast.comes_back(MULTICAST_MS)
+    good = [name for name, works in found.items() if works]
+    deaf = [name for name, works in found.items() if not works]
+    if not good:
+        text = f"no multicast comes back on {', '.join(deaf)}" if deaf else "there is no network interface"
+        return [ports, Finding("multicast", "warning", text, _DEAF_HINT)]
+    text = f"comes back on {', '.join(good)}" + (f"; not on {', '.join(deaf)}" if deaf else "")
+    return [ports, Finding("multicast", "ok", text)]
+
+
 def _look_at_disk(app: App) -> list[Finding]:
     place = next(path for path in (app.home.path, *app.home.path.parents, Path("/")) if path.exists())
     free_mb = shutil.disk_usage(place).free >> 20
@@ -244,5 +277,6 @@ _LOOKS: Final[tuple[Look, ...]] = (
     _look_at_engines,
     _look_at_libraries,
     _look_at_clock,
+    _look_at_mesh,
     _look_at_disk,
 )

@@ -12,7 +12,10 @@ from icn_lite.cli.reader import reading
 @command("peers", examples=("icn-lite peers", "icn-lite peers --json"))
 @pass_app
 def peers(app: App) -> None:
-    """List the peers: who, where, how each was found, and, while this node runs, which are live and what they offer."""
+    """List the peers: who, where, and how each was found (static, mdns, multicast, directory, invited, met).
+
+    While this node runs also which are live, their round-trip time, when each was last heard, battery and allowance.
+    """
     home = app.existing_home()
     live = ask_node(home, "peers")
     rows = [row for row in live if isinstance(row, dict)] if isinstance(live, list) else _remembered(app)
@@ -21,8 +24,15 @@ def peers(app: App) -> None:
         return
     columns = {"did": "Peer", "endpoints": "Endpoints", "found": "Found by"}
     if live is not None:
-        columns |= {"live": "Live", "rtt_ms": "RTT ms>", "profile": "Profile", "allowance": "Allowance"}
-    app.out.table(list(columns.values()), [[_shown(row.get(name)) for name in columns] for row in rows])
+        columns |= {
+            "live": "Live",
+            "rtt_ms": "RTT ms>",
+            "heard_ms_ago": "Last seen>",
+            "battery_pct": "Battery>",
+            "allowance": "Allowance",
+            "profile": "Profile",
+        }
+    app.out.table(list(columns.values()), [[_cell(name, row.get(name)) for name in columns] for row in rows])
 
 
 def _remembered(app: App) -> list[dict[str, Json]]:
@@ -30,6 +40,15 @@ def _remembered(app: App) -> list[dict[str, Json]]:
     with reading(app) as store:
         found = store.peers.all() if store else ()
     return [{"did": str(p.did), "endpoints": list(p.endpoints), "found": p.found.value} for p in found]
+
+
+def _cell(name: str, value: Json) -> str:
+    if name == "heard_ms_ago" and isinstance(value, int):
+        seconds = value // 1000
+        return f"{seconds} s ago" if seconds < 120 else f"{seconds // 60} min ago"
+    if name == "battery_pct" and value is not None:
+        return f"{value} %"
+    return _shown(value)
 
 
 def _shown(value: Json) -> str:

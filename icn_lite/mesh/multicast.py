@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import secrets
 import socket
 import struct
@@ -136,14 +135,53 @@ def _question(token: bytes) -> bytes:
 
 def _shout(sock: socket.socket, port: int, data: bytes) -> None:
     """Send to the groups on every interface; where one doesn't take it, the others do."""
-    six = sock.family is socket.AF_INET6
     for index in interfaces():
-        for group in GROUPS_V6 if six else (GROUP_V4,):
-            with contextlib.suppress(OSError):
-                if six:
-                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
-                    sock.sendto(data, (group, port, 0, index if ipaddress.ip_address(group).is_link_local else 0))
-                    continue
-                through = bytes(8) + struct.pack("@I", index)
-                sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, through)
-                sock.sendto(data, (group, port))
+        _shout_through(sock, index, port, data)
+
+
+def _shout_through(sock: socket.socket, index: int, port: int, data: bytes) -> None:
+    """Send to the groups through one interface."""
+    six = sock.family is socket.AF_INET6
+    for group in GROUPS_V6 if six else (GROUP_V4,):
+        with contextlib.suppress(OSError):
+            if six:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
+                sock.sendto(data, (group, port, 0, index if group == GROUPS_V6[0] else 0))
+                continue
+            through = bytes(8) + struct.pack("@I", index)
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, through)
+            sock.sendto(data, (group, port))
+
+
+def comes_back(wait_ms: int) -> dict[str, bool]:
+    """For every interface, by name, whether a multicast of ours comes back on it within `wait_ms` (blocks so long).
+
+    Where nothing does, the system or the interface refuses multicast and no neighbour can be found by it.
+    """
+    found: dict[str, bool] = {}
+    for index in interfaces():
+        with contextlib.suppress(OSError):  # an interface that went meanwhile
+            name = socket.if_indextoname(index) if index else "default"
+            if name != "lo":
+                found[name] = _back_on(index, wait_ms)
+    return found
+
+
+def _back_on(index: int, wait_ms: int) -> bool:
+    """Send to the group of each family through one interface and listen for it there."""
+    token = secrets.token_bytes(TOKEN_BYTES)
+    for family in (socket.AF_INET6, socket.AF_INET):
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.bind(("", 0))
+            if family is socket.AF_INET6:
+                request = socket.inet_pton(family, GROUPS_V6[0]) + struct.pack("@I", index)
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, request)
+            else:
+                request = socket.inet_aton(GROUP_V4) + bytes(4) + struct.pack("@I", index)
+                sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, request)
+            port = sock.getsockname()[1]
+            _shout_through(sock, index, port, token)
+            sock.settimeout(wait_ms / 1000)
+            if sock.recv(100) == token:
+                return True
+    return False

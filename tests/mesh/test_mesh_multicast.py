@@ -199,3 +199,10 @@ def test_interfaces_that_cant_be_listed(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(multicast.socket, "if_nameindex", refuse)
     assert multicast.interfaces() == (0,)
+    assert set(multicast.comes_back(1)) <= {"default"}
+
+
+def test_where_a_multicast_comes_back() -> None:
+    """Whatever this machine has: every interface but loopback is judged."""
+    names = {name for _, name in socket.if_nameindex()} - {"lo"}
+    assert set(multicast.comes_back(50)) == names
