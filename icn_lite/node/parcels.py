@@ -93,11 +93,12 @@ class Parcels:
             match effect:
                 case Deliver():
                     reply = await self._delivered(way)
-                case Forward(_, hop, hops, last):
+                case Forward(_, hop, _, _):
                     try:
-                        reply = await self._forward(way, hop, hops, last=last)
-                    except IcnLiteError:
-                        effects = self._relay.handle(Failed(cid, hop), post.neighbours(), post.now_ms())
+                        reply = await self._forward(way, effect)
+                    except IcnLiteError as error:
+                        failed = Failed(cid, hop, silent=not isinstance(error, PeerRefused))
+                        effects = self._relay.handle(failed, post.neighbours(), post.now_ms())
                         effect = effects[0] if effects else GiveUp(cid, Why.NO_WAY)
                         continue
                 case _:
@@ -105,15 +106,15 @@ class Parcels:
             self._relay.handle(Answered(cid), post.neighbours(), post.now_ms())
             return reply
 
-    async def _forward(self, way: _Way, hop: Did, hops: int, *, last: bool) -> bytes:
+    async def _forward(self, way: _Way, forward: Forward) -> bytes:
         now_ms = self._post.now_ms()
         left_ms = way.until_ms - now_ms
-        wait_ms = left_ms if last else left_ms // 2  # so that others can be tried
+        wait_ms = forward.wait_ms(left_ms)
         if wait_ms <= 0:
             raise PeerError(f"no time is left to reach {way.to}")
         age_ms = min(MAX_LIFETIME_MS, way.envelope.age_ms + now_ms - way.since_ms)
-        envelope = Envelope(way.envelope.parcel, hops, age_ms, wait_ms)
-        reply = await self._post.hand(hop, table.PARCELS, envelope, wait_ms)
+        envelope = Envelope(way.envelope.parcel, forward.hops, age_ms, wait_ms)
+        reply = await self._post.hand(forward.hop, table.PARCELS, envelope, wait_ms)
         read_reply(reply, way.sealed.cid, way.to)
         return reply
 

@@ -24,11 +24,13 @@ from icn_lite.model.did import Did
 from icn_lite.model.parcel import MAX_HOPS
 from icn_lite.work.gossip import draw
 from icn_lite.work.quota import Bucket, Quotas
-from icn_lite.work.routes import Routes
+from icn_lite.work.routes import Routes, Way
 
 REMEMBER_MS: Final = 1_200_000  # twice as long as any parcel lives
 SILENCE_MS: Final = 10_000  # a neighbour that comes back is heard of within a greeting or two
-MAX_SILENT: Final = 256  # somebodies that nobody reached
+GUESS: Final = 16  # hops to somebody of whom nobody knows how far away it is; a longer way has no time for detours
+MUTE_MS: Final = 90_000  # then a neighbour that is still silent counts as gone
+MAX_SILENT: Final = 256  # somebodies that nobody reached, and neighbours that were silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +58,11 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The neighbour `hop` could not be reached, or reached nobody."""
+    """The neighbour `hop` reached nobody, or was `silent`."""
 
     id: Cid
     hop: Did
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +84,20 @@ class Deliver:
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """Hand the parcel to a neighbour; `Answered` or `Failed` follows. `last` if nobody else would be asked."""
+    """Hand the parcel to a neighbour; `Answered` or `Failed` follows.
+
+    Of the time that is left, one part in `parts` is kept for other neighbours; none if that is 0. All nodes on the way
+    keep about the same, the length of the way being known.
+    """
 
     id: Cid
     hop: Did
     hops: int
-    last: bool
+    parts: int
+
+    def wait_ms(self, left_ms: int) -> int:
+        """How long to wait for this neighbour."""
+        return left_ms - left_ms // self.parts if self.parts else left_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +133,7 @@ class _Passing:
     source: Did | None
     hops: int
     since_ms: int
-    ahead: list[Did] = field(default_factory=list)  # neighbours that are still to be tried
+    ahead: list[Way] = field(default_factory=list)  # neighbours that are still to be tried
     hop: Did | None = None
     over: bool = False
 
@@ -136,6 +147,7 @@ class Relay:
         self._bounds = bounds or RelayBounds()
         self._passing: OrderedDict[Cid, _Passing] = OrderedDict()
         self._silent: OrderedDict[Did, int] = OrderedDict()  # who was not reached, until when nobody tries
+        self._mute: OrderedDict[Did, int] = OrderedDict()  # neighbours that were silent, until when they come last
         self._quotas = Quotas(Bucket(self._bounds.burst_bytes, self._bounds.bytes_per_s, 1_000))
 
     @property
@@ -148,14 +160,15 @@ class Relay:
         match event:
             case Arrived():
                 return [self._arrived(event, neighbours, now_ms)]
-            case Failed(parcel, hop):
-                return self._failed(parcel, hop, now_ms)
+            case Failed():
+                return self._failed(event, now_ms)
             case Answered(parcel):
                 return self._answered(parcel, now_ms)
 
     def heard_of(self, did: Did) -> None:
         """Somebody is there again."""
         self._silent.pop(did, None)
+        self._mute.pop(did, None)
 
     def _arrived(self, event: Arrived, neighbours: Collection[Did], now_ms: int) -> Effect:
         self._forget_old(now_ms)
@@ -188,30 +201,32 @@ class Relay:
         crowded = waiting.count(event.source) >= self._bounds.of_neighbour
         return Why.BUSY if crowded or not self._quotas.take(event.source, event.size, now_ms) else None
 
-    def _candidates(self, event: Arrived, neighbours: Collection[Did], now_ms: int) -> list[Did]:
+    def _candidates(self, event: Arrived, neighbours: Collection[Did], now_ms: int) -> list[Way]:
         """Who is tried: those who are known to reach it, then a few others by lot."""
         others = set(neighbours) - {event.source, self._own}
-        known = [way.via for way in self.routes.ways(event.to, others, now_ms)]
-        rest = sorted(others.difference(known), key=lambda did: draw(event.id, self._own, did))
-        return [*known, *rest][: self._bounds.tries]
+        known = self.routes.ways(event.to, others, now_ms)
+        rest = sorted(others.difference(way.via for way in known), key=lambda did: draw(event.id, self._own, did))
+        ways = [*known, *(Way(did, GUESS, now_ms) for did in rest)]
+        ways.sort(key=lambda way: self._mute.get(way.via, 0) > now_ms)
+        return ways[: self._bounds.tries]
 
     def _next(self, parcel: Cid, passing: _Passing) -> Forward:
-        passing.hop = passing.ahead.pop(0)
-        return Forward(parcel, passing.hop, passing.hops - 1, last=not passing.ahead)
+        way = passing.ahead.pop(0)
+        passing.hop = way.via
+        return Forward(parcel, way.via, passing.hops - 1, min(GUESS, way.hops) + 2 if passing.ahead else 0)
 
-    def _failed(self, parcel: Cid, hop: Did, now_ms: int) -> list[Effect]:
-        passing = self._passing.get(parcel)
-        if passing is None or passing.over or passing.hop != hop:
+    def _failed(self, event: Failed, now_ms: int) -> list[Effect]:
+        passing = self._passing.get(event.id)
+        if passing is None or passing.over or passing.hop != event.hop:
             return []
-        self.routes.lost(passing.to, hop)
+        self.routes.lost(passing.to, event.hop)
+        if event.silent:
+            _note(self._mute, event.hop, now_ms + MUTE_MS)
         if passing.ahead:
-            return [self._next(parcel, passing)]
+            return [self._next(event.id, passing)]
         passing.over = True
-        self._silent[passing.to] = now_ms + SILENCE_MS
-        self._silent.move_to_end(passing.to)
-        if len(self._silent) > MAX_SILENT:
-            self._silent.popitem(last=False)
-        return [GiveUp(parcel, Why.NO_WAY)]
+        _note(self._silent, passing.to, now_ms + SILENCE_MS)
+        return [GiveUp(event.id, Why.NO_WAY)]
 
     def _answered(self, parcel: Cid, now_ms: int) -> list[Effect]:
         passing = self._passing.get(parcel)
@@ -230,3 +245,10 @@ class Relay:
             if now_ms - oldest.since_ms < REMEMBER_MS:
                 break
             self._passing.popitem(last=False)
+
+
+def _note(notes: OrderedDict[Did, int], did: Did, until_ms: int) -> None:
+    notes[did] = until_ms
+    notes.move_to_end(did)
+    if len(notes) > MAX_SILENT:
+        notes.popitem(last=False)
