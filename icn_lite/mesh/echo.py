@@ -38,12 +38,14 @@ class Echoes:
 
     def believes(self, remote: Remote, now_s: float) -> bool:
         """Whether answers may be larger than their requests. A TCP connection has shown it by itself."""
-        return remote.transport == "tcp" or self._until_s.get((remote.host, remote.port), 0.0) > now_s
+        return remote.transport == "tcp" or self.proved(remote, now_s)
+
+    def proved(self, remote: Remote, now_s: float) -> bool:
+        """Whether somebody there answered an Echo or a cookie, or has a session."""
+        return self._until_s.get((remote.host, remote.port), 0.0) > now_s
 
     def remember(self, remote: Remote, now_s: float) -> None:
         """Somebody was heard there who hears us."""
-        if remote.transport == "tcp":
-            return
         key = (remote.host, remote.port)
         self._until_s[key] = now_s + self._limits.believed_ms / 1000
         self._until_s.move_to_end(key)

@@ -1,5 +1,6 @@
 """How many requests a peer, and everybody together, may send: token buckets (pure; the caller brings the time).
 
+Strangers, whose addresses may all be invented, share a part of the whole; the rest is left for who was heard before.
 A peer here is an address. On loopback it is an address with its port, so that the nodes of one machine don't share
 one allowance. The table of peers is bounded: the longest silent is forgotten, and starts with a full bucket again.
 """
@@ -47,11 +48,15 @@ class Gate:
     def __init__(self, limits: MeshLimits, now_s: float) -> None:
         self._limits = limits
         self._all = Bucket(limits.requests_per_s, max(limits.burst, limits.requests_per_s), now_s)
+        strangers = min(limits.requests_per_s_strangers, limits.requests_per_s)
+        self._strangers = Bucket(strangers, max(limits.burst, strangers), now_s)
         self._peers: OrderedDict[str, Bucket] = OrderedDict()
 
-    def admit(self, peer: str, now_s: float) -> bool:
-        """Count one request of `peer`; the peer's own bucket first, so that one peer can't empty everybody's."""
-        return self.peer(peer, now_s).take(now_s) and self._all.take(now_s)
+    def admit(self, peer: str, now_s: float, *, stranger: bool = False) -> bool:
+        """Count one request of `peer`; its own bucket first, then the strangers', so that none empties everybody's."""
+        if not self.peer(peer, now_s).take(now_s) or (stranger and not self._strangers.take(now_s)):
+            return False
+        return self._all.take(now_s)
 
     def peer(self, peer: str, now_s: float) -> Bucket:
         """The bucket of one peer."""

@@ -30,8 +30,9 @@ class Guard:
 
     def admit(self, address: EndpointAddress) -> bool:
         """Whether a request from there is let in; counts it if not."""
-        remote = remote_of(address)
-        if self.gate.admit(peer_key(remote.host, remote.port), self.loop.time()):
+        remote, now_s = remote_of(address), self.loop.time()
+        stranger = not self.echoes.proved(remote, now_s)
+        if self.gate.admit(peer_key(remote.host, remote.port), now_s, stranger=stranger):
             return True
         self.refused("rate_limited")
         return False

@@ -51,6 +51,7 @@ class MeshLimits:
     handler_ms: int = 20_000  # a handler that takes longer has lost its asker
     served_ms: int = 30_000  # a block that nobody fetched from for so long leaves memory
     requests_per_s: int = 1000  # in all
+    requests_per_s_strangers: int = 250  # of all whose address nobody proved: a flood leaves the rest for members
     requests_per_s_peer: int = 200  # message ids wrap after 65,536 in 247 s: 265 a second would hang
     burst: int = 400  # two seconds of a peer at full rate
     peers_tracked: int = 1024  # 300 bytes each; the longest silent is forgotten

@@ -125,6 +125,13 @@ class Exchanges(MessageManager):
             if message.remote in self._backlogs:
                 self._continue_backlog(message.remote)
 
+    def _continue_backlog(self, remote: EndpointAddress) -> None:
+        try:
+            super()._continue_backlog(remote)
+        except KeyError:  # sending the next failed at once, and with it the whole queue was given up
+            if remote in self._backlogs:
+                raise
+
     def dispatch_error(self, fault: Exception, remote: EndpointAddress) -> None:
         """The network said that a peer can't be reached: nothing queued for it is sent any more."""
         if self._active_exchanges is not None and remote in self._backlogs:

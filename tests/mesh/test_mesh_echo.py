@@ -20,6 +20,7 @@ from icn_lite.mesh import handshake, table
 from icn_lite.mesh.client import Client
 from icn_lite.mesh.echo import ECHO_BYTES, Echoes, fitted, weight
 from icn_lite.mesh.endpoint import Endpoint, EndpointConfig
+from icn_lite.mesh.gate import Gate
 from icn_lite.mesh.limits import MeshLimits
 from icn_lite.mesh.ports import Remote
 from icn_lite.model.cid import Cid
@@ -196,8 +197,6 @@ def test_believed_addresses_are_bounded_and_connections_need_none() -> None:
         True,
         True,
     ]
-    echoes.remember(Remote("10.0.0.1", 9, "tcp"), 0.0)
-    assert len(echoes) == 3
     assert echoes.believes(Remote("10.0.0.1", 10, "tcp"), 1.0)
 
 
@@ -210,3 +209,28 @@ def test_an_answer_fits_its_room(room: int) -> None:
         assert weight(made) <= room
         assert (made is answer) == (room >= 31)
         assert made is answer or not made.code.is_successful()
+
+
+def test_a_flood_of_strangers_leaves_the_rest_to_those_who_were_heard_before() -> None:
+    gate = Gate(MeshLimits(requests_per_s=100, requests_per_s_strangers=20, requests_per_s_peer=50, burst=50), 0.0)
+    strangers = sum(gate.admit(f"10.0.{number >> 8}.{number & 255}", 1.0, stranger=True) for number in range(5000))
+    assert strangers == 50, "what was saved up, and no more"
+    assert sum(gate.admit(f"10.1.0.{number}", 1.0) for number in range(50)) == 50
+
+
+async def test_a_queue_that_is_given_up_while_it_is_worked_off(
+    server: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression 1: the next request in a queue can't be sent, the queue is dropped, and going on with it failed."""
+    exchanges = server.context.request_interfaces[0].token_interface
+    remote = await exchanges.message_interface.determine_remote(
+        Message(code=Code.GET, uri=f"coap://127.0.0.1:{server.port}/")
+    )
+    exchanges._backlogs[remote] = [(Message(code=Code.GET), lambda: None)]
+
+    def refused(message: Message, monitor: object = None) -> None:
+        exchanges.dispatch_error(OSError(111, "refused"), remote)
+
+    monkeypatch.setattr(exchanges, "_send_initially", refused)
+    exchanges._continue_backlog(remote)
+    assert remote not in exchanges._backlogs
