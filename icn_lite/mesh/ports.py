@@ -38,6 +38,7 @@ class Speaker:
     roles: frozenset[MemberRole] = frozenset()
     cooperatives: tuple[Did, ...] = ()
     invitation: bytes | None = None
+    admins: frozenset[Did] = frozenset()  # on whose word it was admitted, beside the cooperatives'
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import binascii
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Self
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -37,7 +37,7 @@ class Invitation:
 
     addresses: tuple[str, ...]
     fingerprint: bytes
-    token: bytes
+    token: bytes = field(repr=False)
     name: str
 
     def __post_init__(self) -> None:

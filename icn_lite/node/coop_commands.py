@@ -18,6 +18,8 @@ from icn_lite.node.memberships import DEFAULT_DAYS, DEFAULT_MINUTES, WORK_ROLES,
 if TYPE_CHECKING:
     from icn_lite.node.node import Node
 
+MAX_NAME_BYTES = 32  # it stands twice in what an admin issues, which has to fit a datagram
+
 
 class CoopCommands:
     """The commands over one node."""
@@ -87,8 +89,10 @@ async def revoke(memberships: Memberships, coop: str | None, member: str) -> dic
 
 def check_name(name: Json) -> str:
     """What a cooperative may be called."""
-    if not isinstance(name, str) or not 1 <= len(name) <= 32 or not name.isprintable() or name != name.strip():
-        raise UsageError(f"name: expected 1 to 32 printable characters, found {name!r}")
+    if not isinstance(name, str) or not name.isprintable() or name != name.strip():
+        raise UsageError(f"name: expected printable characters, found {name!r}")
+    if not 1 <= len(name.encode()) <= MAX_NAME_BYTES:
+        raise UsageError(f"name: expected 1 to {MAX_NAME_BYTES} bytes, found {len(name.encode())}")
     return name
 
 

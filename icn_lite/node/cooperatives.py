@@ -15,7 +15,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar, Final
 
@@ -69,7 +70,7 @@ class CooperativeKey:
 class Invited:
     """One invitation that was given out; `member` is who has used it."""
 
-    token: Annotated[bytes, MaxLen(TOKEN_BYTES, least=TOKEN_BYTES)]
+    token: Annotated[bytes, MaxLen(TOKEN_BYTES, least=TOKEN_BYTES)] = field(repr=False)
     roles: Annotated[tuple[MemberRole, ...], MaxLen(len(MemberRole), least=1)]
     expires_at: EpochS
     days: Annotated[int, schema.Range(1, 3660)]
@@ -101,6 +102,7 @@ class Cooperative:
     revocations: tuple[Sealed[Revocation], ...] = ()
     invitations: tuple[Invited, ...] = ()
     addresses: tuple[str, ...] = ()
+    _writing: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @property
     def did(self) -> Did:
@@ -119,15 +121,18 @@ class Cooperative:
         _write(self.folder / "membership", sealed.block)
         self.held = sealed
 
-    def save_invitations(self, given: tuple[Invited, ...]) -> None:
-        """The open invitations."""
-        _write(self.folder / "invitations", document.encode(_Invitations(given)))
-        self.invitations = given
+    # Both are saved as they are when their turn comes, one at a time: several threads may have come to it, and
+    # what one of them knew when it began must not take the place of what another has saved meanwhile.
 
-    def save_revocations(self, blocks: tuple[Sealed[Revocation], ...]) -> None:
+    def save_invitations(self) -> None:
+        """The open invitations."""
+        with self._writing:
+            _write(self.folder / "invitations", document.encode(_Invitations(self.invitations)))
+
+    def save_revocations(self) -> None:
         """The revocations of this cooperative."""
-        _write(self.folder / "revocations", cbor.encode([sealed.block for sealed in blocks]))
-        self.revocations = blocks
+        with self._writing:
+            _write(self.folder / "revocations", cbor.encode([sealed.block for sealed in self.revocations]))
 
     def save_addresses(self, uris: tuple[str, ...]) -> None:
         """Where the node that invited us is reached."""

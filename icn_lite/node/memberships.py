@@ -21,7 +21,6 @@ from icn_lite.model.document import Sealed
 from icn_lite.model.errors import NotAdmitted, UsageError, VerificationError
 from icn_lite.model.invitation import MAX_ADDRESSES, Invitation, invitation_id
 from icn_lite.model.membership import (
-    MAX_SHOWN,
     SKEW_S,
     MemberRole,
     Membership,
@@ -31,6 +30,7 @@ from icn_lite.model.membership import (
     fingerprint,
     read_membership,
     read_revocation,
+    shown,
     standing,
 )
 from icn_lite.node import cooperatives
@@ -95,7 +95,7 @@ class Memberships:
 
     def certificates(self, shared: Sequence[Did]) -> tuple[bytes, ...]:
         """Our certificates of these cooperatives."""
-        return tuple(held.held.block for held in self._valid() if held.did in shared)[:MAX_SHOWN]
+        return shown(held.held.block for held in self._valid() if held.did in shared)
 
     def admit(self, did: Did, certificates: Sequence[bytes]) -> Admitted:
         """What somebody with these certificates may do here, and for how long at most."""
@@ -107,7 +107,7 @@ class Memberships:
         if len(self._seen) > MAX_SEEN:
             self._seen.pop(next(iter(self._seen)))
         for_s = None if now_s is None else max(1, found.expires_at + SKEW_S - now_s)
-        return Admitted(Speaker(did, found.roles, found.cooperatives), for_s)
+        return Admitted(Speaker(did, found.roles, found.cooperatives, admins=found.admins), for_s)
 
     def invited(self, invitation: bytes) -> tuple[bytes, Did] | None:
         """The token and the cooperative of an open invitation."""
@@ -124,7 +124,7 @@ class Memberships:
         given = tuple(used if one is invited else one for one in cooperative.invitations)
         cooperative.invitations = given  # at once: a second one who asks meanwhile finds it used
         sealed = self.issue(cooperative, speaker.did, Terms(invited.roles, invited.scope, invited.days))
-        await asyncio.to_thread(cooperative.save_invitations, given)
+        await asyncio.to_thread(cooperative.save_invitations)
         return sealed.block
 
     async def on_revocation(self, block: bytes) -> None:
@@ -161,7 +161,7 @@ class Memberships:
 
     def invite(self, cooperative: Cooperative, terms: Terms, uris: Sequence[str]) -> Invitation:
         """Make an invitation that one node may use once."""
-        self._check_may_issue(cooperative, terms.roles)
+        self._check_may_issue(cooperative, terms.roles, terms.scope)
         now_s = self._clock.wall_s()
         open_still = tuple(one for one in cooperative.invitations if one.expires_at > now_s)
         if len(open_still) >= MAX_INVITATIONS:
@@ -170,26 +170,33 @@ class Memberships:
         netlocs = tuple(uri.removeprefix("coap://") for uri in uris)[:MAX_ADDRESSES]
         made = Invitation(netlocs, fingerprint(cooperative.did), token, cooperative.name)
         invited = Invited(token, terms.roles, now_s + terms.minutes * 60, terms.days, terms.scope)
-        cooperative.save_invitations((*open_still, invited))
+        cooperative.invitations = (*open_still, invited)
+        cooperative.save_invitations()
         return made
 
     def issue(self, cooperative: Cooperative, member: Did, terms: Terms) -> Sealed[Membership]:
         """Sign a membership, with the cooperative's key or as its admin."""
-        self._check_may_issue(cooperative, terms.roles)
+        self._check_may_issue(cooperative, terms.roles, terms.scope)
         own = cooperative.held
         # Whoever was put out by a clock that was ahead can be taken in again.
         now_s = max(self._clock.wall_s(), self._ended.latest(cooperative.did, member) + 1)
         until_s = now_s + terms.days * DAY_S
         signer: cose.Signer = self.signer
         authority: bytes | None = own.block
+        scope = terms.scope if cooperative.key is not None else terms.scope or own.document.scope
         if cooperative.key is not None:
             signer, authority = cooperative.key, None
         else:
             until_s = min(until_s, own.document.expires_at)
+            if now_s > self._clock.wall_s() + SKEW_S or now_s >= until_s:
+                raise UsageError(
+                    f"{member} was put out up to a later time than an admin's word counts from",
+                    hint="let the node that holds the cooperative's key invite it",
+                )
         return document.seal(
             Membership(
                 cooperative.did, signer.did, member, cooperative.name, terms.roles, now_s, until_s, self._random(16),
-                terms.scope, authority,
+                scope, authority,
             ),
             signer,
         )  # fmt: skip
@@ -222,6 +229,8 @@ class Memberships:
             signer, authority = cooperative.key, None
         # A certificate that an issuer's fast clock dated in the future is revoked all the same.
         until_s = max(self._clock.wall_s(), self._seen.get(member, 0))
+        if authority is not None:
+            until_s = min(until_s, cooperative.held.document.expires_at)
         said = Revocation(cooperative.did, signer.did, member, until_s, self._random(16), authority)
         sealed = document.seal(said, signer)
         await self._take_in(sealed)
@@ -257,10 +266,13 @@ class Memberships:
             return
         said = sealed.document
         held = next(held for held in self.held if held.did == said.cooperative)
-        everything = tuple(read_revocation(block) for block in self._ended.blocks())
-        own = tuple(one for one in everything if one.document.cooperative == said.cooperative)
+        held.revocations = self._ended.of(said.cooperative)
+        used = tuple(one for one in held.invitations if one.member == said.member)
+        held.invitations = tuple(one for one in held.invitations if one not in used)  # else it would come in again
         self.revoked(sealed)  # a session ends before the disk has answered
-        await asyncio.to_thread(held.save_revocations, own)
+        if used:
+            await asyncio.to_thread(held.save_invitations)
+        await asyncio.to_thread(held.save_revocations)
 
     def _valid(self) -> list[Cooperative]:
         now_s = self._now_s()
@@ -288,7 +300,7 @@ class Memberships:
     def _may_issue(self, cooperative: Cooperative) -> bool:
         return cooperative.key is not None or MemberRole.ADMIN in cooperative.held.document.roles
 
-    def _check_may_issue(self, cooperative: Cooperative, roles: Sequence[MemberRole]) -> None:
+    def _check_may_issue(self, cooperative: Cooperative, roles: Sequence[MemberRole], scope: str | None = None) -> None:
         if not self._may_issue(cooperative):
             raise UsageError(
                 f"this node is no admin of {cooperative.name!r}", hint="ask an admin, who can also make you one"
@@ -297,6 +309,14 @@ class Memberships:
             raise UsageError(
                 "only the node that holds the cooperative's key makes admins", hint="leave the role admin out"
             )
+        if cooperative.key is not None:
+            return
+        void = self.why_void(cooperative)
+        if void is not None:
+            raise UsageError(f"this node's membership of {cooperative.name!r} doesn't count: {void}")
+        own = cooperative.held.document.scope
+        if own is not None and scope not in (None, own):
+            raise UsageError(f"this node is an admin in {own!r} alone", hint=f"leave --scope out, or name {own}")
 
     def _check_room(self) -> None:
         if len(self.held) >= MAX_COOPERATIVES:

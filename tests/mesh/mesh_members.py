@@ -74,7 +74,9 @@ class Members:
 
     def admit(self, did: Did, certificates: Sequence[bytes]) -> Admitted:
         found = standing(did, certificates, self._held(), self.ended, self.now_s)
-        return Admitted(Speaker(did, found.roles, found.cooperatives), found.expires_at - self.now_s)
+        return Admitted(
+            Speaker(did, found.roles, found.cooperatives, admins=found.admins), found.expires_at - self.now_s
+        )
 
     def invited(self, invitation: bytes) -> tuple[bytes, Did] | None:
         return self.invitations.get(invitation)
