@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from aiocoap import Message
@@ -24,7 +24,7 @@ from icn_lite.mesh.handshake import Granted, Offer
 from icn_lite.mesh.limits import MeshLimits
 from icn_lite.mesh.noise import Ephemeral, Initiator, hint
 from icn_lite.mesh.ports import Admission
-from icn_lite.mesh.session import AskingEnd
+from icn_lite.mesh.session import AskingEnd, counter_of
 from icn_lite.model.did import Did
 from icn_lite.model.errors import DocumentError, NotAdmitted, PeerError, PeerRefused, SignatureError, VerificationError
 from icn_lite.model.invitation import Invitation
@@ -32,7 +32,12 @@ from icn_lite.model.membership import fingerprint, read_membership
 
 Ask: TypeAlias = Callable[[bytes], Awaitable[bytes]]  # posts one message of the handshake to a peer, gives its answer
 RENEW_AFTER: Final = 0.75  # of a session's time or messages
+BUSY_S: Final = 60  # an unsealed "later" is obeyed no longer; what Max-Age means where it is left out
 OFFERS_TRIED: Final = 2  # the first may run out between its two round trips
+
+
+class AnsweredBeforeError(PeerError):
+    """An answer that was taken already, or one from before it; whoever recorded it may have sent it again."""
 
 
 class SessionLostError(PeerError):
@@ -48,6 +53,7 @@ class Link:
     until_s: float
     renew_s: float
     messages: int
+    admins: frozenset[Did] = frozenset()  # on whose word it was admitted, beside the cooperatives'
     closed: bool = False
 
     def good(self, now_s: float) -> bool:
@@ -67,18 +73,26 @@ class Asked:
     link: Link
     outer: Message
     counter: int
+    heard: list[int] = field(default_factory=list)  # the counter of the last answer: a ring of before is none now
 
     def open(self, answer: Message) -> Message:
-        """The answer inside; raises `SessionLostError`, or `PeerError` for what is not the peer's."""
+        """The answer inside; raises `SessionLostError`, or `PeerError` for what is not the peer's, or was here."""
         if answer.code.is_successful():
             if self.link.closed:
                 raise PeerError(f"the session with {self.peer} was ended")
             try:
-                return inner.decode_answer(self.link.end.answered(answer.payload, self.counter), answer)
+                plain = self.link.end.answered(answer.payload, self.counter)
+                number = counter_of(answer.payload)
+                if self.heard and number <= self.heard[0]:
+                    raise AnsweredBeforeError(f"{self.peer} seems to repeat an answer")
+                self.heard[:] = [number]
+                return inner.decode_answer(plain, answer)
             except (DocumentError, SignatureError) as error:
                 raise PeerError(f"{self.peer} answered what doesn't hold: {error.message}") from error
         if answer.code is Code.SERVICE_UNAVAILABLE:
-            return answer
+            # Anybody can say so: what is believed is that it is busy, not why, and not for how long at will.
+            wait_s = None if answer.opt.max_age is None else min(answer.opt.max_age, BUSY_S)
+            return Message(code=Code.SERVICE_UNAVAILABLE, max_age=wait_s)
         told = problem.decode(answer.payload) if answer.opt.content_format == problem.CONTENT_FORMAT else None
         challenged = answer.code is Code.UNAUTHORIZED and answer.opt.echo is not None  # to strangers it says no more
         if challenged or (told is not None and told.kind == "session_unknown"):
@@ -156,7 +170,7 @@ class Channels:
     def drop(self, did: Did) -> None:
         """Somebody is no member any more: nothing more is asked of it, nothing that it answers is believed."""
         for peer, link in [*self._links.items()]:
-            if link.did == did:
+            if link.did == did or did in link.admins:
                 self.forget(peer, link)
 
     def review(self) -> None:
@@ -211,7 +225,7 @@ class Channels:
                 self.admission.signer, self._shown(peer, offer, invitation), invitation.token if invitation else None
             )
             granted, keys = initiator.finish(await ask(proof))
-            self._check(granted, invitation)
+            admins = self._check(granted, invitation)
         except (DocumentError, SignatureError, VerificationError) as error:
             raise PeerError(f"no session with {peer}: {error.message}") from error
         except NotAdmitted as error:
@@ -224,6 +238,7 @@ class Channels:
             now_s + lifetime_s,
             now_s + lifetime_s * RENEW_AFTER,
             min(granted.messages, self._limits.session_messages),
+            admins,
         )
 
     def _shown(self, peer: PeerAddress, offer: Offer, invitation: Invitation | None) -> tuple[bytes, ...]:
@@ -237,17 +252,19 @@ class Channels:
             )
         return self.admission.certificates(shared)
 
-    def _check(self, granted: Granted, invitation: Invitation | None) -> None:
-        """The other side has to be a member as well; of an invitation, of the cooperative that invited."""
+    def _check(self, granted: Granted, invitation: Invitation | None) -> frozenset[Did]:
+        """The other side has to be a member as well; of an invitation, of the cooperative that invited.
+
+        Returns the admins on whose word it is one.
+        """
         if granted.did == self.admission.signer.did:
             raise NotAdmitted("that is this node itself")
         if invitation is None:
-            self.admission.admit(granted.did, granted.certificates)
-            return
+            return self.admission.admit(granted.did, granted.certificates).speaker.admins
         for block in granted.certificates:
             held = read_membership(block).document
             if held.member == granted.did and fingerprint(held.cooperative) == invitation.fingerprint:
-                return
+                return frozenset()
         raise NotAdmitted("it is no member of the cooperative that the invitation names")
 
 

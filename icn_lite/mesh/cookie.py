@@ -49,11 +49,11 @@ class Offers:
         self._fresh_until_s = 0.0
         self._next = int.from_bytes(random(_NUMBER_BYTES - 1), "big")  # so that a restarted node's numbers differ
 
-    def make(self, address: str, cooperatives: Sequence[Did], now_s: float) -> Offer:
-        """An offer for who asks from `address`."""
+    def make(self, address: str, cooperatives: Callable[[], Sequence[Did]], now_s: float) -> Offer:
+        """An offer for who asks from `address`; ours are looked up for a new key, not for every hello."""
         self.forget_old(now_s)
         if not self._kept or self._fresh_until_s <= now_s:
-            self._begin(cooperatives, now_s)
+            self._begin(cooperatives(), now_s)
         return self._kept[-1].offer(address)
 
     def renew(self) -> None:

@@ -72,7 +72,7 @@ class Door:
         asked = handshake.decode_asked(message)
         address = f"{remote.transport} {remote.host} {remote.port}"
         if isinstance(asked, Hello):
-            return handshake.encode(self._offers.make(address, self.admission.cooperatives(), now_s))
+            return handshake.encode(self._offers.make(address, self.admission.cooperatives, now_s))
         taken = self._offers.take(asked.cookie, address, now_s)
         if taken is None:
             raise Refusal("stale_offer", "the offer has run out, or was made to another address")
@@ -114,7 +114,13 @@ class Door:
         return Admitted(Speaker(party.did, cooperatives=(invited[1],), invitation=party.invitation))
 
     def _enter(self, speaker: Speaker, granted: Granted, keys: Keys, now_s: float) -> None:
-        own = [session for session in self._sessions.values() if session.speaker.did == speaker.did]
+        # One invitation is one guest, under however many names it comes.
+        own = [
+            session
+            for session in self._sessions.values()
+            if session.speaker.did == speaker.did
+            or (speaker.invitation is not None and session.speaker.invitation == speaker.invitation)
+        ]
         if len(own) >= self._limits.sessions_per_peer:
             self._close(own[0])
         if len(self._sessions) >= self._limits.sessions:
@@ -144,9 +150,10 @@ class Door:
     # -- the end
 
     def drop(self, did: Did) -> None:
-        """Somebody is no member any more: its sessions end now."""
-        for session in [session for session in self._sessions.values() if session.speaker.did == did]:
-            self._close(session)
+        """Somebody is no member any more: its sessions end now, and those of whoever it made a member as an admin."""
+        for session in [*self._sessions.values()]:
+            if session.speaker.did == did or did in session.speaker.admins:
+                self._close(session)
 
     def review(self) -> None:
         """What this node belongs to has changed: hints are made anew, everybody shows its memberships again."""

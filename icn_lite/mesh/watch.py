@@ -17,7 +17,7 @@ from aiocoap.protocol import Request
 
 from icn_lite.mesh import table
 from icn_lite.mesh.addresses import PeerAddress
-from icn_lite.mesh.channels import Asked, SessionLostError
+from icn_lite.mesh.channels import AnsweredBeforeError, Asked, SessionLostError
 from icn_lite.mesh.requests import Call, Requester, with_echo
 from icn_lite.model.cid import Cid
 from icn_lite.model.errors import PeerError
@@ -64,7 +64,10 @@ class _Registration:
             await asyncio.sleep(watchdog_s)
             return
         while True:
-            ring = await self._next(anext(notifications), until_s)
+            try:
+                ring = await self._next(anext(notifications), until_s)
+            except AnsweredBeforeError:
+                continue
             if ring is None:
                 return
             yield bytes(self._requester.checked(self._peer, ring).payload)

@@ -62,7 +62,7 @@ class Belonging:
             self._endpoint.memberships_changed()
             return
         log.info("%s is put out by %s", member, sealed.signer)
-        self._endpoint.dismiss(member)
+        self._endpoint.dismiss(member)  # and whoever was admitted on its word
         self._shell.peers.peers.pop(member, None)
         live = [peer.did for peer in self._shell.peers.live(self._shell.clock.now_ms())]
         for did in secrets.SystemRandom().sample(live, min(FAN_OUT, len(live))):

@@ -266,7 +266,7 @@ class Dice:
 
 def test_a_cookie_is_for_one_address_and_two_minutes() -> None:
     offers = Offers(60_000, Dice())
-    made = offers.make("udp 10.0.0.1 5683", [COOP.did], 100.0)
+    made = offers.make("udp 10.0.0.1 5683", lambda: [COOP.did], 100.0)
     assert made.hints == (hint(COOP.did, made.key),)
     for address in ("udp 10.0.0.2 5683", "udp 10.0.0.1 5684", "tcp 10.0.0.1 5683"):
         assert offers.take(made.cookie, address, 100.0) is None
@@ -274,7 +274,7 @@ def test_a_cookie_is_for_one_address_and_two_minutes() -> None:
         taken = offers.take(made.cookie, "udp 10.0.0.1 5683", now_s)
         assert taken is not None
         assert taken[0] == made
-    assert offers.make("a", [], 161.0).key != made.key
+    assert offers.make("a", list, 161.0).key != made.key
     assert offers.take(made.cookie, "udp 10.0.0.1 5683", 220.0) is None
     assert offers.take(bytes(20), "udp 10.0.0.1 5683", 100.0) is None
 
@@ -282,15 +282,15 @@ def test_a_cookie_is_for_one_address_and_two_minutes() -> None:
 def test_ten_thousand_hellos_leave_two_offers() -> None:
     offers = Offers(60_000, Dice())
     for number in range(10_000):
-        offers.make(f"udp 10.0.{number >> 8}.{number & 255} 5683", [], number / 10)
+        offers.make(f"udp 10.0.{number >> 8}.{number & 255} 5683", list, number / 10)
     assert len(offers._kept) <= 2
 
 
 def test_changed_memberships_change_the_hints_and_the_offer_before_holds() -> None:
     offers = Offers(60_000, Dice())
-    before = offers.make("a", [], 0.0)
+    before = offers.make("a", list, 0.0)
     offers.renew()
-    after = offers.make("a", [COOP.did], 1.0)
+    after = offers.make("a", lambda: [COOP.did], 1.0)
     assert (before.hints, len(after.hints)) == ((), 1)
     assert offers.take(before.cookie, "a", 1.0) is not None
 

@@ -1,0 +1,166 @@
+"""The channel against those who record, forge and crowd: old rings, a forged "busy", one invitation of many names."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import Any
+
+import pytest
+from aiocoap import Message
+from aiocoap.numbers.codes import Code
+from mesh_members import NONCE, NOW_S, YEAR_S, Members, certificate, cooperative, member
+
+from icn_lite.mesh import handshake, inner, problem
+from icn_lite.mesh.addresses import PeerAddress
+from icn_lite.mesh.channels import BUSY_S, AnsweredBeforeError, Channels, Link
+from icn_lite.mesh.door import Door
+from icn_lite.mesh.handshake import Granted, Offer
+from icn_lite.mesh.limits import MeshLimits
+from icn_lite.mesh.noise import Ephemeral, Initiator, Keys
+from icn_lite.mesh.ports import Admitted, Remote, Speaker
+from icn_lite.mesh.refusals import Refusal
+from icn_lite.mesh.session import AskedEnd, AskingEnd
+from icn_lite.model.cose import KeySigner
+from icn_lite.model.document import seal
+from icn_lite.model.invitation import invitation_id
+from icn_lite.model.membership import MemberRole, Membership, Revocations, shown
+
+ASKER, ASKED, ADMIN = (KeySigner(bytes([n]) * 32) for n in (41, 42, 43))
+PEER = PeerAddress("10.0.0.1", 5683)
+HERE = Remote("10.0.0.2", 5683, "udp")
+KEYS = Keys(bytes(range(32)), bytes(range(32, 64)), bytes(12), bytes(range(12)))
+SID = bytes(8)
+
+
+class Dice:
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, size: int) -> bytes:
+        self.count += 1
+        return hashlib.shake_256(self.count.to_bytes(4, "big")).digest(size)
+
+
+def shaken(door: Door, asking: KeySigner, certificates: tuple[bytes, ...], token: bytes | None = None) -> Granted:
+    offer = handshake.decode(Offer, door.handshake(handshake.hello(), HERE, 0.0))
+    initiator = Initiator(offer, Ephemeral.of(hashlib.sha256(asking.did.public_key).digest()))
+    return initiator.finish(door.handshake(initiator.proof(asking, certificates, token), HERE, 0.0))[0]
+
+
+def request(link: Link) -> Any:
+    return Channels.seal_in(PEER, link, Message(code=Code.GET, uri_path=("icn", "ping"), observe=0))
+
+
+def ended() -> tuple[Link, AskedEnd]:
+    return Link(AskingEnd.of(SID, KEYS), ASKED.did, 1e9, 1e9, 1000), AskedEnd.of(SID, KEYS)
+
+
+def test_a_recorded_ring_is_no_ring() -> None:
+    """An observer is answered many times under one counter of its own: each answer counts once, and in order."""
+    link, there = ended()
+    asked = request(link)
+    _, counter = there.open(asked.outer.payload)
+    plain = [inner.encode(Message(code=Code.CONTENT, payload=b"%d" % number)) for number in range(4)]
+    rings = [Message(code=Code.CONTENT, payload=there.answer(one, counter)) for one in plain]
+    assert asked.open(rings[0]).payload == b"0"
+    assert asked.open(rings[2]).payload == b"2"
+    for old in (rings[0], rings[1], rings[2]):
+        with pytest.raises(AnsweredBeforeError):
+            asked.open(old)
+    assert asked.open(rings[3]).payload == b"3"
+
+
+def test_a_forged_busy_tells_nothing_but_that() -> None:
+    link, _ = ended()
+    told = problem.Problem("No", "go away", "bid_refused", "J01", "pay me").encode()
+    forged = Message(code=Code.SERVICE_UNAVAILABLE, payload=told, content_format=problem.CONTENT_FORMAT)
+    forged.opt.max_age = 2**32 - 1
+    heard = request(link).open(forged)
+    assert (heard.code, heard.payload, heard.opt.max_age) == (Code.SERVICE_UNAVAILABLE, b"", BUSY_S)
+
+
+def test_one_invitation_takes_no_more_places_than_one_peer() -> None:
+    """Whoever has one invitation can make names without end."""
+    token, inviting, limits = bytes(range(16)), member(ASKED), MeshLimits()
+    inviting.invitations[invitation_id(token)] = (token, cooperative().did)
+    door = Door(inviting, limits, Dice())
+    shaken(door, ASKER, tuple(member(ASKER).own))
+    for number in range(20):
+        shaken(door, KeySigner(bytes([100 + number]) * 32), (), token)
+    assert len(door) == limits.sessions_per_peer + 1
+
+
+def vouched() -> Members:
+    """Somebody whom an admin made a member."""
+    authority = certificate(cooperative(), ADMIN.did, (MemberRole.ADMIN,)).block
+    given = Membership(
+        cooperative().did, ADMIN.did, ASKER.did, "village", (MemberRole.EXECUTE,), NOW_S, NOW_S + YEAR_S, NONCE,
+        authority=authority,
+    )  # fmt: skip
+    return Members(ASKER, [seal(given, ADMIN).block])
+
+
+async def test_with_an_admin_go_the_sessions_of_those_it_made_members() -> None:
+    asking, door = vouched(), Door(member(ASKED), MeshLimits(), Dice())
+    shaken(door, ASKER, tuple(asking.own))
+    shaken(door, KeySigner(b"\x60" * 32), tuple(member(KeySigner(b"\x60" * 32)).own))
+    assert len(door) == 2
+    door.drop(ADMIN.did)
+    assert [session.speaker.did for session in door._sessions.values()] == [KeySigner(b"\x60" * 32).did]
+    # The same on the asking side, of the one who is asked.
+    channels, asked = Channels(member(ASKED), MeshLimits(), Dice()), Door(asking, MeshLimits(), Dice())
+
+    async def ask(message: bytes) -> bytes:
+        return asked.handshake(message, HERE, 0.0)
+
+    link = await channels.link(PEER, ask, asyncio.get_running_loop().time() + 20)
+    channels.drop(KeySigner(b"\x60" * 32).did)
+    assert channels.ready(PEER) is link
+    channels.drop(ADMIN.did)
+    assert channels.ready(PEER) is None
+    assert link.closed
+    await channels.close()
+
+
+def test_a_hello_looks_nothing_up() -> None:
+    here, looked_up = member(ASKED), []
+    real = here.cooperatives
+    here.cooperatives = lambda: (looked_up.append(1), real())[1]  # type: ignore[method-assign]
+    door = Door(here, MeshLimits(), Dice())
+    for _ in range(50):
+        door.handshake(handshake.hello(), HERE, 0.0)
+    assert len(looked_up) == 1
+
+
+def test_the_longest_certificates_fit_a_handshake_and_of_many_as_many_as_fit() -> None:
+    """Two nodes with an admin's certificates of two cooperatives they share: one of them is enough."""
+    given = []
+    for number in range(2):
+        key, longest = cooperative(number), "v" * 32
+        authority = certificate(key, ADMIN.did, name=longest, scope=longest, expires_at=NOW_S + 10**9).block
+        held = Membership(
+            key.did, ADMIN.did, ASKER.did, longest, tuple(MemberRole)[:3], NOW_S, NOW_S + 10**9, NONCE, longest,
+            authority,
+        )  # fmt: skip
+        given.append(seal(held, ADMIN).block)
+    short = tuple(member(ASKER, tuple(MemberRole), cooperative(), cooperative(1)).own)
+    assert shown(given) == (given[0],)
+    assert shown((given[0], short[0])) == (given[0],)
+    assert shown(short * 2) == short
+    for blocks in (shown(given), short):
+        asking, asked = Members(ASKER, list(blocks)), Members(ASKED, list(blocks))
+        both = asked.cooperatives()
+        asked.admit = lambda did, _, both=both: Admitted(Speaker(did, cooperatives=both))  # type: ignore[method-assign]
+        limits = MeshLimits(session_ms=86_400_000, session_messages=1 << 40)
+        granted = shaken(Door(asked, limits, Dice()), ASKER, asking.certificates(asking.cooperatives()))
+        assert granted.certificates == blocks
+
+
+def test_what_a_refused_proof_is_told_names_nobody() -> None:
+    """It goes in the clear: whoever listens shall not learn who was refused."""
+    door = Door(Members(ASKED, [], Revocations()), MeshLimits(), Dice())
+    with pytest.raises((Refusal, Exception)) as caught:
+        shaken(door, ASKER, tuple(member(ASKER).own))
+    assert "none of ours" in str(caught.value)
+    assert "did:key" not in str(caught.value)
