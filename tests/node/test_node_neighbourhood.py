@@ -1,4 +1,4 @@
-"""A machine that moves or sleeps finds its neighbours again; what answered on the link is greeted, ourselves left out."""
+"""A machine that moves or sleeps finds its neighbours again; what answered on the link is greeted, not we ourselves."""
 
 from __future__ import annotations
 
