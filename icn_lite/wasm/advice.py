@@ -181,6 +181,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("limit", ("locals",), _SPLIT),
     Row("limit", ("operands",), _SPLIT),
     Row("limit", ("nested blocks",), _SPLIT),
+    Row("limit", ("branches, calls",), _SMALLER),
     Row("limit", ("blocks",), _SPLIT),
     Row("limit", ("of stack",),
         Advice("the longest chain of calls needs too much stack: large local variables belong into memory", "-Os",

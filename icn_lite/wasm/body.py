@@ -77,6 +77,7 @@ class BodyState:
         self.block_budget = limits.block_work
         self.local_budget = limits.locals_total
         self.carried_budget = limits.carried_values
+        self.event_budget = limits.events
         self.function = 0
         self.end = 0
         # the state that rare instructions share with the loop

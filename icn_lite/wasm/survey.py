@@ -130,6 +130,7 @@ def _measures(module: Module, code: list[FunctionCode], walk: _Walk, limits: Lim
         "br_table_entries": walk.table_largest,
         "br_table_entries_total": walk.table_total,
         "block_work": walk.block_work,
+        "events": sum(len(function.events) for function in code),
         "function_bytes": max((body.end - body.start for body in module.bodies), default=0),
         "name_bytes": max((len(name.encode()) for name in _written_names(module)), default=0),
     }

@@ -54,6 +54,9 @@ class BodyValidator(Rare):
         self.block_budget -= self.blocks * (len(local_types) + peak)
         if self.block_budget < 0:
             raise self.over(f"{self.blocks} blocks over {len(local_types)} locals are too much to compile", body.start)
+        self.event_budget -= len(self.events)
+        if self.event_budget < 0:
+            raise self.over(f"more than {self.limits.events} branches, calls and ends of blocks", body.start)
         return FunctionCode(
             self.function, func_type, local_types, self.events, peak, self.loop_peak, self.floats, pos, body.end
         )

@@ -137,7 +137,7 @@ def test_what_an_accepted_module_needs(icn: Program, tmp_path: Path) -> None:
         "tables": 1, "table_entries": 3, "memory_pages": 2, "segments": 2, "locals": 5, "operands": 3, "nesting": 3,
         "params": 3, "results": 2, "br_table_entries": 4, "br_table_entries_total": 4, "block_work": 3 * 3,
         "function_bytes": numbers["function_bytes"], "name_bytes": 10, "passive_bytes": 0, "locals_total": 5,
-        "carried_values": 2,
+        "carried_values": 2, "events": numbers["events"],
     }  # fmt: skip
     assert answer["module_bytes"] == len(path.read_bytes())
     assert answer["custom_bytes"] > len(made) + 2  # and the names that wat2wasm writes

@@ -62,6 +62,8 @@ AT: dict[str, Callable[[int], bytes]] = {
     # blocks × (locals + operands), summed over the functions
     "block_work": lambda n: wat(f"(module (func (local i32) {'(block)' * (n - 4)}) (func (local i32 i32) (block) "
                                 "(block)))"),
+    # an end belongs to each function
+    "events": lambda n: wat(f"(module (func {'(call 1)' * (n - 2)}) (func))"),
     "function_bytes": body_of,
     "name_bytes": lambda n: wat(f'(module (func (export "{"n" * n}")))'),
 }  # fmt: skip
