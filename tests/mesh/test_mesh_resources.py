@@ -57,7 +57,8 @@ SAMPLES: dict[str, Callable[[], Sealed[Document]]] = {
 }
 OF_THE_CHANNEL = {table.HANDSHAKE, table.CHANNEL, table.REVOCATIONS}  # test_mesh_channel.py
 OF_PARCELS = {table.RUMOURS, table.PARCELS}  # test_mesh_parcels.py
-BODIES = {row.path: row.body for row in table.TABLE if row.body and row.path not in OF_THE_CHANNEL | OF_PARCELS}
+OTHERS = OF_THE_CHANNEL | OF_PARCELS | {table.DIRECTORY}  # tested elsewhere
+BODIES = {row.path: row.body for row in table.TABLE if row.body and row.path not in OTHERS}
 
 
 def _strategies() -> ModuleType:
