@@ -46,9 +46,11 @@ class Client:
         self._fetcher = Fetcher(self._requester)
         self._loop = asyncio.get_running_loop()
 
-    async def post(self, uri: str, path: str, block: bytes, *, deadline_ms: int = DEADLINE_MS) -> Response:
-        """Send a signed document to a resource of the table."""
-        call = Call("POST", path, block, table.COSE_SIGN1, limits.CAPABILITY_BYTES)
+    async def post(
+        self, uri: str, path: str, block: bytes, *, deadline_ms: int = DEADLINE_MS, to: Did | None = None
+    ) -> Response:
+        """Send a signed document to a resource of the table; to `to` alone where it is named."""
+        call = Call("POST", path, block, table.COSE_SIGN1, limits.CAPABILITY_BYTES, to)
         return await self._call(PeerAddress.parse(uri), call, deadline_ms)
 
     async def get(self, uri: str, path: str, *, deadline_ms: int = DEADLINE_MS) -> Response:
@@ -89,9 +91,11 @@ class Client:
         channels = self._requester.channels
         return channels.peer(PeerAddress.parse(uri)) if channels is not None else None
 
-    async def post_receipt(self, uri: str, block: bytes, *, deadline_ms: int = DEADLINE_MS) -> Sealed[ReceiptAckV1]:
+    async def post_receipt(
+        self, uri: str, block: bytes, *, deadline_ms: int = DEADLINE_MS, to: Did | None = None
+    ) -> Sealed[ReceiptAckV1]:
         """Deliver a signed receipt; returns the acknowledgement, which must name this very receipt."""
-        response = await self.post(uri, table.RECEIPTS, block, deadline_ms=deadline_ms)
+        response = await self.post(uri, table.RECEIPTS, block, deadline_ms=deadline_ms, to=to)
         with _answered(uri, "an acknowledgement"):
             ack = unseal(ReceiptAckV1, response.payload, max_bytes=ACK_BYTES)
         sent = Cid.of_dag_cbor(block)

@@ -25,6 +25,7 @@ from icn_lite.mesh.channels import Ask, Asked, Channels, SessionLostError
 from icn_lite.mesh.gate import Gate
 from icn_lite.mesh.limits import BERT_EXPONENT, BERT_UNIT_BYTES, UDP_BLOCK_BYTES, UDP_BLOCK_EXPONENT, MeshLimits
 from icn_lite.mesh.tcp import Connection
+from icn_lite.model.did import Did
 from icn_lite.model.errors import JobErrorCode, PeerError, PeerRefused
 
 Transport: TypeAlias = Literal["udp", "tcp"]
@@ -37,13 +38,17 @@ _TAG_BYTES: Final = 4  # Request-Tag (RFC 9175 §3): keeps two bodies to one res
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What is asked: `method` `path` with a body, and how large the answer may be."""
+    """What is asked: `method` `path` with a body, how large the answer may be, and whose it has to be.
+
+    Any member may come to answer at an address; `to` is told it, or nobody is. Without `to` whoever answers is.
+    """
 
     method: Literal["GET", "POST", "DELETE"]
     path: str
     body: bytes = b""
     body_format: int | None = None
     max_answer: int = UDP_BLOCK_BYTES * 8
+    to: Did | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +74,14 @@ class Requester:
 
     async def call(self, peer: PeerAddress, transport: Transport, call: Call, until_s: float) -> Response:
         """Make the request; raises `PeerError`, or `PeerRefused` for an answer that says no."""
-        answer = await self.answer(peer, self.message(peer, transport, call), call.body, until_s)
+        answer = await self.answer(peer, self.message(peer, transport, call), call, until_s)
         payload = bytearray(self.checked(peer, answer).payload)
         while answer.opt.block2 is not None and answer.opt.block2.more:
             follow = self.message(peer, transport, Call(call.method, call.path))
             follow.remote = answer.remote
             exponent = answer.opt.block2.size_exponent
             follow.opt.block2 = (len(payload) // block_bytes(exponent), False, exponent)
-            answer = self.checked(peer, await self.exchange(peer, follow, until_s))
+            answer = self.checked(peer, await self.exchange(peer, follow, until_s, call.to))
             self.check_piece(peer, answer, len(payload), call.max_answer)
             payload += answer.payload
         if len(payload) > call.max_answer:
@@ -94,8 +99,9 @@ class Requester:
             message.opt.content_format = call.body_format
         return message
 
-    async def answer(self, peer: PeerAddress, message: Message, body: bytes, until_s: float) -> Message:
+    async def answer(self, peer: PeerAddress, message: Message, call: Call, until_s: float) -> Message:
         """Send a request with its body, in blocks where it needs them (RFC 7959 §2.5); returns the last answer."""
+        body = call.body
         await self.resolve(peer, message, until_s)
         first, size, exponent = message, *self._piece(message)
         if len(body) > size:
@@ -109,7 +115,7 @@ class Requester:
             part.payload = piece
             if more or at:
                 part.opt.block1 = (at // block_bytes(exponent), more, exponent)
-            answer = await self.exchange(peer, part, until_s)
+            answer = await self.exchange(peer, part, until_s, call.to)
             at += len(piece)
             if not more or answer.code is not Code.CONTINUE:
                 return answer
@@ -136,28 +142,31 @@ class Requester:
             return UDP_BLOCK_BYTES, UDP_BLOCK_EXPONENT
         return max(1, message.remote.maximum_payload_size // BERT_UNIT_BYTES) * BERT_UNIT_BYTES, BERT_EXPONENT
 
-    async def exchange(self, peer: PeerAddress, message: Message, until_s: float) -> Message:
+    async def exchange(self, peer: PeerAddress, message: Message, until_s: float, to: Did | None = None) -> Message:
         """One message and its answer, sealed where the channel is guarded; withdrawn when the deadline comes first.
 
-        A session that the peer has lost is begun anew, once.
+        A session that the peer has lost is begun anew, once, and with the same: to say that one is lost is open to
+        everybody, and what was meant for one is not for the next who answers there.
         """
         if self.channels is None:
             return await self.exchange_plain(peer, message, until_s)
-        asked = await self.sealed(peer, message, until_s)
+        asked = await self.sealed(peer, message, until_s, to)
         try:
             return asked.open(await self.exchange_plain(peer, asked.outer, until_s))
         except SessionLostError:
             self.channels.forget(peer, asked.link)
-        asked = await self.sealed(peer, message, until_s)
+        asked = await self.sealed(peer, message, until_s, asked.link.did)
         return asked.open(await self.exchange_plain(peer, asked.outer, until_s))
 
-    async def sealed(self, peer: PeerAddress, message: Message, until_s: float) -> Asked:
-        """A request, whose peer's address was resolved, sealed in the session with that peer."""
+    async def sealed(self, peer: PeerAddress, message: Message, until_s: float, to: Did | None = None) -> Asked:
+        """A request, whose peer's address was resolved, sealed in the session with that peer, who has to be `to`."""
         assert self.channels is not None
         link = self.channels.ready(peer)
         if link is None:
             async with _before(peer, until_s):
                 link = await self.channels.link(peer, self.asks(peer, message.remote), until_s)
+        if to is not None and link.did != to:
+            raise PeerError(f"{peer} is {link.did}, not {to}", hint="see `icn-lite peers`")
         return self.channels.seal_in(peer, link, message)
 
     def asks(self, peer: PeerAddress, remote: EndpointAddress) -> Ask:

@@ -15,7 +15,7 @@ from icn_lite.model.capability import NodeCapability
 from icn_lite.model.cid import Cid
 from icn_lite.model.did import Did
 from icn_lite.model.document import Sealed, unseal
-from icn_lite.model.errors import PeerError, PeerRefused
+from icn_lite.model.errors import DocumentError, PeerError, PeerRefused, SignatureError
 from icn_lite.model.messages import CapabilityAdvertisementV1, ReceiptAckV1
 from icn_lite.node.clock import Clock
 from icn_lite.node.peerbook import LIVE_MS, PeerBook
@@ -54,11 +54,15 @@ class Pulse:
 class Courier(Protocol):
     """The way to other nodes: `mesh.client.Client`, or a simulated network in tests."""
 
-    async def post(self, uri: str, path: str, block: bytes, *, deadline_ms: int = ...) -> object: ...
+    async def post(
+        self, uri: str, path: str, block: bytes, *, deadline_ms: int = ..., to: Did | None = ...
+    ) -> object: ...
 
     async def advertise(self, uri: str, *, deadline_ms: int = ...) -> Sealed[CapabilityAdvertisementV1]: ...
 
-    async def post_receipt(self, uri: str, block: bytes, *, deadline_ms: int = ...) -> Sealed[ReceiptAckV1]: ...
+    async def post_receipt(
+        self, uri: str, block: bytes, *, deadline_ms: int = ..., to: Did | None = ...
+    ) -> Sealed[ReceiptAckV1]: ...
 
     async def fetch_block(self, uris: Sequence[str], cid: Cid, max_bytes: int, *, deadline_ms: int = ...) -> bytes: ...
 
@@ -132,7 +136,7 @@ class Shell:
         """Bring a signed block to somebody; raises `PeerRefused` when it said no, else `PeerError`."""
 
         async def directly(uri: str) -> None:
-            await self.courier.post(uri, path, block, deadline_ms=REQUEST_MS)
+            await self.courier.post(uri, path, block, deadline_ms=REQUEST_MS, to=to)
 
         async def relayed(relays: Relays) -> None:
             await relays.send(to, path, block)
@@ -143,12 +147,15 @@ class Shell:
         """Deliver a receipt; returns the acknowledgement of this very receipt."""
 
         async def relayed(relays: Relays) -> Sealed[ReceiptAckV1]:
-            ack = unseal(ReceiptAckV1, await relays.send(to, RECEIPTS, block))
+            try:
+                ack = unseal(ReceiptAckV1, await relays.send(to, RECEIPTS, block))
+            except (DocumentError, SignatureError) as error:
+                raise PeerError(f"{to} answered with no acknowledgement: {error.message}") from error
             if ack.document.receipt != Cid.of_dag_cbor(block):
                 raise PeerError(f"{to} acknowledged receipt {ack.document.receipt} where another was handed in")
             return ack
 
-        return await self._directly_or_not(to, lambda uri: self.courier.post_receipt(uri, block), relayed)
+        return await self._directly_or_not(to, lambda uri: self.courier.post_receipt(uri, block, to=to), relayed)
 
     async def fetch(self, uris: Sequence[str], of: Did, cid: Cid, most: int) -> bytes:
         """A block or blob from these addresses, or from `of` through neighbours."""

@@ -10,11 +10,14 @@ import pytest
 from aiocoap import Message
 from aiocoap.numbers.codes import Code
 from mesh_members import NONCE, NOW_S, YEAR_S, Members, certificate, cooperative, member
+from mesh_samples import Node
 
-from icn_lite.mesh import handshake, inner, problem
+from icn_lite.mesh import handshake, inner, problem, table
 from icn_lite.mesh.addresses import PeerAddress
 from icn_lite.mesh.channels import BUSY_S, AnsweredBeforeError, Channels, Link
+from icn_lite.mesh.client import Client
 from icn_lite.mesh.door import Door
+from icn_lite.mesh.endpoint import Endpoint, EndpointConfig
 from icn_lite.mesh.handshake import Granted, Offer
 from icn_lite.mesh.limits import MeshLimits
 from icn_lite.mesh.noise import Ephemeral, Initiator, Keys
@@ -23,6 +26,7 @@ from icn_lite.mesh.refusals import Refusal
 from icn_lite.mesh.session import AskedEnd, AskingEnd
 from icn_lite.model.cose import KeySigner
 from icn_lite.model.document import seal
+from icn_lite.model.errors import PeerError
 from icn_lite.model.invitation import invitation_id
 from icn_lite.model.membership import MemberRole, Membership, Revocations, shown
 
@@ -164,3 +168,32 @@ def test_what_a_refused_proof_is_told_names_nobody() -> None:
         shaken(door, ASKER, tuple(member(ASKER).own))
     assert "none of ours" in str(caught.value)
     assert "did:key" not in str(caught.value)
+
+
+async def test_what_is_for_one_is_sealed_for_nobody_else_who_answers_there() -> None:
+    """A member at another's address gets nothing that was meant for that one, nor takes over when it seems lost."""
+    node = Node(ASKED)
+    server = Endpoint(EndpointConfig("127.0.0.1", 0, MeshLimits(), member(ASKED)), node)
+    asking = Endpoint(EndpointConfig("127.0.0.1", 0, MeshLimits(), member(ASKER)), Node(ASKER))
+    await server.start()
+    await asking.start()
+    try:
+        client, uri = Client(asking), server.addresses()[0]
+        block = await asking.handlers.own_capability()
+        with pytest.raises(PeerError, match=f"is {ASKED.did}, not {ADMIN.did}"):
+            await client.post(uri, table.CAPABILITY, block, to=ADMIN.did)
+        with pytest.raises(PeerError, match=f"not {ADMIN.did}"):
+            await client.post_receipt(uri, block, to=ADMIN.did)
+        assert node.heard == []
+        assert (await client.post(uri, table.CAPABILITY, block, to=ASKED.did)).code == "2.04"
+        channels = asking.channels
+        assert channels is not None
+        (link,) = channels._links.values()
+        link.did = ADMIN.did  # as if it had been another's
+        server.dismiss(ASKER.did)
+        with pytest.raises(PeerError, match=f"is {ASKED.did}, not {ADMIN.did}"):
+            await client.ping_ms(uri)
+        assert await client.ping_ms(uri) >= 0
+    finally:
+        await asking.close()
+        await server.close()
