@@ -47,7 +47,10 @@ class Parcels:
         sealed = self._post.seal(path, block, to, SEND_MS)
         envelope = Envelope(sealed.block, MAX_HOPS, 0, SEND_MS)
         arrived = Arrived(sealed.cid, to, None, MAX_HOPS, len(sealed.block))
-        reply = read_reply(await self._settle(arrived, sealed, envelope, None), sealed.cid, to)
+        try:
+            reply = read_reply(await self._settle(arrived, sealed, envelope, None), sealed.cid, to)
+        except DeviceRefuses as busy:  # ourselves
+            raise PeerError(f"{to} is not asked now: {busy.message}") from busy
         if reply.code.startswith("2."):
             return reply.body
         raise _refusal(to, reply)

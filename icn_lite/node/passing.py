@@ -66,6 +66,8 @@ class Passing:
             async with asyncio.timeout(WAIT_MS / 1000):
                 return await asyncio.shield(fetching.future)
         except TimeoutError as late:
+            if self._fetching.get(cid) is fetching:
+                del self._fetching[cid]  # what was never ended doesn't take a place for ever
             raise DeviceRefuses(f"block {cid} is still on its way") from late
 
     def _begin(self, cid: Cid, far: Far, source: Did) -> _Fetching | None:
@@ -80,11 +82,11 @@ class Passing:
         fetching = self._fetching[cid] = _Fetching(source, asyncio.get_running_loop().create_future())
         nearer = Far(far.of, ways[0].hops)
         uris = self._uris([way.via for way in ways])
-        post.shell.tasks.spawn(self._bring(cid, nearer, uris), f"block {cid} for {source.short}")
+        post.shell.tasks.spawn(self._bring(cid, fetching, nearer, uris), f"block {cid} for {source.short}")
         return fetching
 
-    async def _bring(self, cid: Cid, far: Far, uris: list[str]) -> None:
-        future = self._fetching[cid].future
+    async def _bring(self, cid: Cid, fetching: _Fetching, far: Far, uris: list[str]) -> None:
+        future = fetching.future
         try:
             data = await self._post.client.fetch_far(uris, cid, far, MAX_PASSING_BYTES, part=True)
         except IcnLiteError as error:
@@ -97,11 +99,12 @@ class Passing:
             self._keep(cid, data)
             future.set_result(data)
         finally:
-            del self._fetching[cid]
+            if self._fetching.get(cid) is fetching:
+                del self._fetching[cid]
 
     def _keep(self, cid: Cid, data: bytes) -> None:
+        self._kept_bytes += len(data) - len(self._kept.get(cid, b""))
         self._kept[cid] = data
-        self._kept_bytes += len(data)
         while self._kept_bytes > KEPT_BYTES:
             self._kept_bytes -= len(self._kept.popitem(last=False)[1])
 

@@ -29,6 +29,7 @@ from icn_lite.work.routes import Routes, Way
 REMEMBER_MS: Final = 1_200_000  # twice as long as any parcel lives
 SILENCE_MS: Final = 10_000  # a neighbour that comes back is heard of within a greeting or two
 GUESS: Final = 16  # hops to somebody of whom nobody knows how far away it is; a longer way has no time for detours
+UNDER_WAY_MS: Final = 60_000  # nobody waits so long; what was never ended doesn't take a place for ever
 MUTE_MS: Final = 90_000  # then a neighbour that is still silent counts as gone
 MAX_SILENT: Final = 256  # somebodies that nobody reached, and neighbours that were silent
 
@@ -193,7 +194,11 @@ class Relay:
             return Why.FAR
         if event.to != self._own and self._silent.get(event.to, 0) > now_ms:
             return Why.NO_WAY
-        waiting = [passing.source for passing in self._passing.values() if not passing.over]
+        waiting = [
+            passing.source
+            for passing in self._passing.values()
+            if not passing.over and now_ms - passing.since_ms < UNDER_WAY_MS
+        ]
         if len(waiting) >= self._bounds.under_way:
             return Why.BUSY
         if event.source is None:

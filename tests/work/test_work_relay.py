@@ -11,7 +11,19 @@ from icn_lite.model.cid import Cid
 from icn_lite.model.did import Did
 from icn_lite.model.parcel import MAX_HOPS
 from icn_lite.work.quota import Bucket, Quotas
-from icn_lite.work.relay import Answered, Arrived, Deliver, Failed, Forward, GiveUp, Relay, RelayBounds, Repeat, Why
+from icn_lite.work.relay import (
+    UNDER_WAY_MS,
+    Answered,
+    Arrived,
+    Deliver,
+    Failed,
+    Forward,
+    GiveUp,
+    Relay,
+    RelayBounds,
+    Repeat,
+    Why,
+)
 from icn_lite.work.routes import MAX_ROUTES, MAX_WAYS, ROUTE_MS, Routes
 
 TRIES = RelayBounds().tries
@@ -169,6 +181,28 @@ def test_what_is_under_way_is_bounded_for_each_and_for_all() -> None:
     assert relay.handle(arrived(b"g", source=NEAR[3]), NEAR, 0) == [GiveUp(Cid.of_raw(b"g"), Why.BUSY)]
     relay.handle(Answered(Cid.of_raw(b"a")), NEAR, 1)
     assert isinstance(relay.handle(arrived(b"c"), NEAR, 1)[0], Forward)
+
+
+def test_what_was_never_ended_takes_no_place_for_ever() -> None:
+    relay = Relay(OWN, Routes(), RelayBounds(under_way=1))
+    relay.handle(arrived(b"a"), NEAR, 0)
+    assert relay.handle(arrived(b"b"), NEAR, UNDER_WAY_MS - 1) == [GiveUp(Cid.of_raw(b"b"), Why.BUSY)]
+    assert isinstance(relay.handle(arrived(b"c"), NEAR, UNDER_WAY_MS)[0], Forward)
+
+
+def test_a_silent_neighbour_comes_last_until_it_is_heard_of() -> None:
+    relay = Relay(OWN, Routes())
+    relay.routes.learn(FAR, NEAR[2], 2, 0)
+    relay.handle(arrived(b"a"), NEAR, 0)
+    relay.handle(Failed(Cid.of_raw(b"a"), NEAR[2], silent=True), NEAR, 1)
+    relay.routes.learn(FAR, NEAR[2], 2, 2)
+    first = relay.handle(arrived(b"b"), NEAR[:4], 3)[0]
+    assert isinstance(first, Forward)
+    assert first.hop != NEAR[2]
+    relay.heard_of(NEAR[2])
+    again = relay.handle(arrived(b"c"), NEAR[:4], 4)[0]
+    assert isinstance(again, Forward)
+    assert again.hop == NEAR[2]
 
 
 def test_bytes_are_bounded_for_each() -> None:
