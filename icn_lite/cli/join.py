@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -29,11 +30,14 @@ def join(app: App, uri: str) -> None:
     """Join the cooperative of an invitation that `icn-lite invite` printed on another device.
 
     That device is reached at the address in the URI, has to show that it belongs to the cooperative whose fingerprint
-    stands there, and gives this node a membership. It works whether this node runs or not.
+    stands there, and gives this node a membership. It works whether this node runs or not. With - for the URI it is
+    read from standard input: what stands on a command line, every user of this device can read while it runs.
     """
-    from icn_lite.model.invitation import Invitation
+    from icn_lite.model.invitation import MAX_URI_CHARS, Invitation
 
     app.home_for_work()
+    if uri == "-":
+        uri = sys.stdin.readline(MAX_URI_CHARS + 2).strip()
     invitation = Invitation.parse(uri)
     joined = ask_running(app, "join", {"uri": uri})
     if not isinstance(joined, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -53,6 +54,14 @@ def test_cooperatives_are_made_and_named_once(icn: Program) -> None:
     for name in ("", "x" * 33, " x", "a\nb"):
         assert icn("coop", "create", name).code == 2
     assert [row["name"] for row in icn("coop", "list", "--json").json["cooperatives"]] == ["home", "village"]
+
+
+def test_an_invitation_is_read_from_standard_input(icn: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token on the command line is every local user's to read."""
+    icn("init")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"icn://10.0.0.1:1/join?f=x\n")))
+    refused = icn("join", "-")
+    assert (refused.code, "icn://HOST:PORT/join?f" in refused.err) == (2, True), refused.err
 
 
 def test_putting_out_without_a_running_node(icn: Program) -> None:
