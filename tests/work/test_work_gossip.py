@@ -45,7 +45,7 @@ def test_everybody_hears_it_once_at_a_bounded_price(shape: str) -> None:
         assert net.pushes[cid] <= FAN_OUT * len(net.order)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("shape", SHAPES)
 def test_so_it_is_with_loss_duplicates_and_reordering(shape: str, seed: int) -> None:
     net = Net(seed, SHAPES[shape], BAD)

@@ -64,7 +64,7 @@ def test_parcels_take_the_way_that_rumours_came(shape: str) -> None:
         assert net.forwards[cid] < len(net.order)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("shape", ["grid", "tangle", "ring"])
 def test_over_bad_links_what_is_sent_again_arrives(shape: str, seed: int) -> None:
     net = Net(seed, SHAPES[shape], POOR)
