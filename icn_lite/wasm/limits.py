@@ -63,8 +63,8 @@ class Limits:
     # 20 million take it about a second.
     block_work: int = 20_000_000
     # Branches, calls, ends and what else is looked at by itself: each takes up to 400 bytes and 20 microseconds while a
-    # module is prepared, in the node's own memory. Programs have one in 10 to 60 bytes; 4 MiB of nothing else would take
-    # 600 MB.
+    # module is prepared, in the node's own memory. Programs have one in 10 to 60 bytes; 4 MiB of nothing else would
+    # take 600 MB.
     events: int = 400_000
     # The largest body of SQLite or Lua has 50 KiB; one function is what the engine compiles without a pause.
     function_bytes: int = 512 * 1024

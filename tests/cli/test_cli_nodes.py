@@ -16,6 +16,8 @@ import pytest
 from icn_lite.node.fleet import Fleet, FleetNode, fleet
 from icn_lite.resources import guest_module
 
+# (module (func (export "run") (result i32) (loop br 0) i32.const 0)): ends with its fuel, after half a minute
+SPIN = bytes.fromhex("0061736d010000000105016000017f030201000707010372756e00000a0b01090003400c000b41000b")
 PATIENCE_S = 90  # of one command on a loaded machine; reaching it fails the test
 
 
@@ -40,22 +42,24 @@ class Nodes:
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     folder = tmp_path_factory.mktemp("nodes")
     (folder / "echo.wasm").write_bytes(guest_module("echo"))
+    (folder / "spin.wasm").write_bytes(SPIN)
     (folder / "a.txt").write_text("first", encoding="utf-8")
     (folder / "b.txt").write_text("second", encoding="utf-8")
-    (folder / "job.toml").write_text(
-        """
-        name = "echoes"
-        module = "echo.wasm"
+    for name, module, fuel in (("job", "echo", 10_000_000), ("long", "spin", 30_000_000_000)):
+        (folder / f"{name}.toml").write_text(
+            f"""
+        name = "{module}"
+        module = "{module}.wasm"
         inputs = ["a.txt", "b.txt"]
         redundancy = "Full(2)"
         deadline_in_s = 600
         [budget]
         max_total = 1000
         [compute]
-        max_fuel = 10000000
+        max_fuel = {fuel}
         """,
-        encoding="utf-8",
-    )
+            encoding="utf-8",
+        )
     with fleet(folder) as running:
         options = ("--no-mdns", "--bidding-ms", "300")
         executors = [running.start(name, "execute", "server", options) for name in ("first", "second")]
@@ -87,7 +91,7 @@ def test_peers_and_status_of_a_running_node(nodes: Nodes) -> None:
 
 
 def test_a_submission_without_waiting_and_its_cancelling(nodes: Nodes) -> None:
-    job = nodes.icn("submit", "job.toml")["job"]
+    job = nodes.icn("submit", "long.toml")["job"]
     answer = nodes.icn("cancel", job)
     assert answer == {"job": job, "status": "cancelled"}
     refused = nodes.icn("cancel", job, code=1)

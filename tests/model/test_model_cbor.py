@@ -136,7 +136,7 @@ REFUSED = {
     "CID without the prefix": (b"\xd8\x2a\x58\x24" + Cid.of_raw(b"").encode(), 2, "byte string of 37"),
     "CID with another prefix": (CID_BLOCK[:4] + b"\x01" + CID_BLOCK[5:], 2, "identity multibase"),
     "CID version 0": (CID_BLOCK[:5] + b"\x00" + CID_BLOCK[6:], 5, "CIDv1"),
-    "CID of another codec": (CID_BLOCK[:6] + b"\x70" + CID_BLOCK[7:], 5, "codec"),
+    "CID of another codec": (CID_BLOCK[:6] + b"\x72" + CID_BLOCK[7:], 5, "codec"),
     "CID of another hash": (CID_BLOCK[:7] + b"\x13" + CID_BLOCK[8:], 5, "sha2-256"),
     "CID of another length": (CID_BLOCK[:8] + b"\x1f" + CID_BLOCK[9:], 5, "sha2-256"),
     "CID cut off": (CID_BLOCK[:-1], 5, "expected 36 bytes"),

@@ -14,6 +14,7 @@ from icn_lite.mesh import table as paths
 from icn_lite.mesh.client import Client
 from icn_lite.mesh.endpoint import Endpoint, EndpointConfig
 from icn_lite.mesh.ports import Remote
+from icn_lite.mesh.streams import Piece, Where
 from icn_lite.model.bid import AvailabilityWindow, Bid, CapabilityProof, ComputeScore
 from icn_lite.model.capability import NodeCapability, NodeRole
 from icn_lite.model.cid import Cid

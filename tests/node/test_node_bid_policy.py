@@ -33,9 +33,7 @@ JOB = JobSpec(
     deadline=20_000,
 )
 CAPABILITY = NodeCapability("pi-4", (NodeRole.EXECUTE,), Architecture.ARM64, 4, 128, 160, 2, 10**9)
-VIEW = BidderView(
-    Did(bytes(31) + b"\x02"), CAPABILITY, Prices(7, 0, 0, 0), Outlook(0), bytes(16), 1_000, 0, 8, 1 << 20
-)
+VIEW = BidderView(Did(bytes(31) + b"\x02"), CAPABILITY, Prices(7, 0, 0, 0), Outlook(0), bytes(16), 1_000, 0, 8, 1 << 20)
 
 
 def offered() -> Bid:
@@ -60,7 +58,7 @@ async def test_without_a_command_every_bid_passes() -> None:
 async def test_a_policy_sees_the_job_the_bid_and_the_device_and_may_set_the_price(tmp_path: Path) -> None:
     seen = tmp_path / "seen.json"
     body = f"asked = json.load(sys.stdin)\nopen({str(seen)!r}, 'w').write(json.dumps(asked))\n"
-    command = program(tmp_path, body + "print('{\"bid\": true, \"price\": 99}')")
+    command = program(tmp_path, body + 'print(\'{"bid": true, "price": 99}\')')
     answer = await bid_policy.ask(command, JOB, offered(), VIEW)
     assert answer == replace(offered(), price=99)
     asked = json.loads(seen.read_text(encoding="utf-8"))
@@ -72,13 +70,13 @@ async def test_a_policy_sees_the_job_the_bid_and_the_device_and_may_set_the_pric
 
 
 NO = {
-    "it says so": ("print('{\"bid\": false, \"reason\": \"only for friends\"}')", "said no: only for friends"),
+    "it says so": ('print(\'{"bid": false, "reason": "only for friends"}\')', "said no: only for friends"),
     "no JSON": ("print('yes')", "no JSON"),
     "not an object": ("print('[true]')", "something else"),
-    "an unknown key": ("print('{\"bid\": true, \"prise\": 3}')", "something else"),
-    "a price over what is paid": ("print('{\"bid\": true, \"price\": 101}')", "no integer from 0 to 100"),
-    "a price that is a truth value": ("print('{\"bid\": true, \"price\": true}')", "no integer from 0 to 100"),
-    "a reason that is no text": ("print('{\"bid\": false, \"reason\": 3}')", "no text"),
+    "an unknown key": ('print(\'{"bid": true, "prise": 3}\')', "something else"),
+    "a price over what is paid": ('print(\'{"bid": true, "price": 101}\')', "no integer from 0 to 100"),
+    "a price that is a truth value": ('print(\'{"bid": true, "price": true}\')', "no integer from 0 to 100"),
+    "a reason that is no text": ('print(\'{"bid": false, "reason": 3}\')', "no text"),
     "a flood": ("print('x' * 10_000_000)", "printed more than"),
     "an error": ("sys.exit(3)", "ended with 3"),
     "nesting without end": ("print('[' * 60_000)", "no JSON"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -64,6 +65,15 @@ def test_yes_with_a_sudo_that_wants_a_password_prints_the_line(no_venv: Checkout
     assert not apt_calls(no_venv)
 
 
+def _read_out(terminal: int) -> str:
+    """All that was written to a terminal whose other side is closed: it comes in pieces and ends with EIO."""
+    pieces = []
+    with contextlib.suppress(OSError):
+        while piece := os.read(terminal, 65536):
+            pieces.append(piece)
+    return b"".join(pieces).decode()
+
+
 @pytest.mark.parametrize(("answer", "installs"), [("y", True), ("n", False), ("", False)])
 def test_one_question_on_a_terminal(no_venv: Checkout, answer: str, installs: bool) -> None:
     no_venv.replace("sudo", 'exec "$@"')
@@ -75,10 +85,10 @@ def test_one_question_on_a_terminal(no_venv: Checkout, answer: str, installs: bo
         )  # fmt: skip
         os.write(ours, f"{answer}\n".encode())
         process.communicate(timeout=LIMIT_S)
-        shown = os.read(ours, 65536).decode()
+        os.close(theirs)
+        shown = _read_out(ours)
     finally:
         os.close(ours)
-        os.close(theirs)
     assert shown.count("install them with sudo now? [y/N]") == 1
     assert bool(apt_calls(no_venv)) == installs
     assert installs or "type this, then start again: sudo apt-get update" in shown
