@@ -109,6 +109,7 @@ class Zygote:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._lock = asyncio.Lock()
+        self._reading: socket.socket | None = None
 
     @property
     def alive(self) -> bool:
@@ -205,23 +206,35 @@ class Zygote:
         async with self._lock:
             if self._control is None:
                 raise ZygoteGone
+            control = self._reading = self._control
             try:
-                socket.send_fds(self._control, [message], list(descriptors))
+                socket.send_fds(control, [message], list(descriptors))
                 async with asyncio.timeout(EXCHANGE_TIMEOUT_S):
-                    answer = await asyncio.get_running_loop().sock_recv(self._control, zygote.MESSAGE_BYTES)
+                    answer = await asyncio.get_running_loop().sock_recv(control, zygote.MESSAGE_BYTES)
             except (OSError, TimeoutError) as error:
                 self.close()
                 raise ZygoteGone from error
+            finally:
+                self._reading = None
+                if self._control is not control:
+                    control.close()
             if not answer:
                 self.close()
                 raise ZygoteGone
             return answer
 
     def close(self) -> None:
-        """End the process; children that still run are killed with it."""
-        if self._control is not None:
-            self._control.close()
-            self._control = None
+        """End the process; children that still run are killed with it.
+
+        A socket that somebody reads is shut down, which wakes the reader, who closes it. Closed under the reader, its
+        number would come back with another socket that the event loop takes for one it watches already.
+        """
+        control, self._control = self._control, None
+        if control is not None:
+            with contextlib.suppress(OSError):
+                control.shutdown(socket.SHUT_RDWR)
+            if control is not self._reading:
+                control.close()
         if self._process is not None:
             self._process.kill()
             self._process.wait()

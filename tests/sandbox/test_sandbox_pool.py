@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 import time
 from functools import partial
@@ -16,7 +17,7 @@ from sandbox_kit import ANSWER, DEADLINE_S, SPIN, is_alive, is_dead, request, st
 
 import icn_lite
 from icn_lite.model.errors import FailureReason, IcnLiteError, NotSupported, UsageError
-from icn_lite.sandbox.forkserver import SandboxError
+from icn_lite.sandbox.forkserver import SandboxError, Zygote, ZygoteGone
 from icn_lite.sandbox.host import HostAnswer, HostCall
 from icn_lite.sandbox.outcome import RunContext
 from icn_lite.sandbox.pool import Pool, PoolConfig
@@ -370,3 +371,28 @@ async def test_ed25519_is_verified_by_the_pool_itself() -> None:
         good = await pool.run(request(text, input=data))
         bad = await pool.run(request(text, input=b"J" + data[1:]))
         assert (str(good.results[0]), str(bad.results[0])) == ("i32:1", "i32:0")
+
+
+async def test_a_zygote_closed_under_its_reader_spoils_no_later_socket() -> None:
+    """The reader is told at once, and the number of its socket may be used again."""
+    for _ in range(3):
+        keeper = Zygote("wasm3")
+        await keeper.start()
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            os.kill(keeper.pid, signal.SIGSTOP)  # so that it answers nothing
+            asked = asyncio.create_task(keeper.fork(theirs.fileno(), ahead=True))
+            await asyncio.sleep(0)
+            keeper.close()
+            with pytest.raises(ZygoteGone):
+                await asyncio.wait_for(asked, DEADLINE_S)
+        pairs = [socket.socketpair() for _ in range(8)]
+        for left, right in pairs:
+            left.setblocking(False)
+            reading = asyncio.create_task(asyncio.get_running_loop().sock_recv(left, 1))
+            await asyncio.sleep(0)
+            right.send(b"x")
+            assert await asyncio.wait_for(reading, DEADLINE_S) == b"x"
+        for left, right in pairs:
+            left.close()
+            right.close()
