@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from icn_lite.device.governor import Allowance
+from icn_lite.device.headroom import headroom_pm
 from icn_lite.device.profile import PricePolicy, Profile
 from icn_lite.device.reading import Quantity, Readings
-from icn_lite.market.price import PM, Prices
+from icn_lite.market.price import Prices
 from icn_lite.work.bidding import Outlook
 
 
@@ -22,14 +23,6 @@ def prices_of(policy: PricePolicy) -> Prices:
 
 
 def outlook_of(profile: Profile, allowance: Allowance, readings: Readings) -> Outlook:
-    """The device at this moment.
-
-    Headroom is the least of the duty that heat leaves and of the charge above the battery's floor. A device without a
-    battery, or on mains with one that can't be read, has all of it.
-    """
-    headroom_pm = allowance.duty_pm
-    pct = readings.get(Quantity.BATTERY_PCT).value
-    if pct is not None:
-        floor = profile.battery.floor_pct
-        headroom_pm = min(headroom_pm, max(0, pct - floor) * PM // max(1, 100 - floor))
-    return Outlook(profile.prior.energy_mj_per_gfuel, headroom_pm)
+    """The device at this moment."""
+    charge_pct = readings.get(Quantity.BATTERY_PCT).value
+    return Outlook(profile.prior.energy_mj_per_gfuel, headroom_pm(profile.battery, allowance.duty_pm, charge_pct))

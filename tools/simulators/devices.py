@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from icn_lite.device.catalogue import load_profile
+from icn_lite.device.headroom import headroom_pm
 from icn_lite.device.profile import Profile
 from icn_lite.market.endurance import Reserve
 from icn_lite.market.price import PM
@@ -105,9 +106,8 @@ class Device:
         self.advance(now_ms)
         duty_pm, pct, battery = self.duty_pm(now_ms), self.charge_pct, self.profile.battery
         allowance = AllowanceLevel.RUN if duty_pm == PM else AllowanceLevel.SLOW
-        headroom_pm, reserve = duty_pm, Reserve()
+        reserve = Reserve()
         if pct is not None:
-            headroom_pm = min(headroom_pm, max(0, pct - battery.floor_pct) * PM // (100 - battery.floor_pct))
             if pct <= battery.floor_pct:
                 allowance = AllowanceLevel.SUSPEND
             elif battery.only_when_charging and not self.is_plugged(now_ms):
@@ -119,7 +119,7 @@ class Device:
             did=self.did,
             capability=replace(self.capability, allowance=allowance, duty_pm=duty_pm, battery_pct=pct),
             prices=prices_of(self.profile.price),
-            outlook=Outlook(self.profile.prior.energy_mj_per_gfuel, headroom_pm, reserve),
+            outlook=Outlook(self.profile.prior.energy_mj_per_gfuel, headroom_pm(battery, duty_pm, pct), reserve),
             nonce=nonce,
             now_s=now_ms // 1000,
             open_shards=min(self.open_shards, MAX_OPEN_SHARDS),
