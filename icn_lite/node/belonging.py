@@ -20,13 +20,13 @@ from icn_lite.model.document import Sealed
 from icn_lite.model.errors import IcnLiteError, PeerError
 from icn_lite.model.membership import Revocation
 from icn_lite.node.memberships import Memberships
+from icn_lite.node.pulling import Pulling
 from icn_lite.node.shell import Shell
 from icn_lite.store.peers import Found
 
 FAN_OUT: Final = 8  # peers told at once; in a house that is everybody
 PULL_EVERY: Final = 10  # greetings, which is five minutes
 MAX_PAGES: Final = 512  # of one peer in one go: as much as a node keeps
-MAX_PULLED_FROM: Final = 512  # peers whose place is remembered
 log = logging.getLogger(__name__)
 
 
@@ -38,8 +38,7 @@ class Belonging:
         self._endpoint = endpoint
         self.client = client
         self._memberships = memberships
-        self._places: dict[Did, int] = {}
-        self._greetings: dict[Did, int] = {}
+        self._pulling = Pulling(PULL_EVERY, limits.REVOCATIONS_PAGE, MAX_PAGES)
         memberships.changed = self._changed
         memberships.revoked = self._revoked
         self._propose()
@@ -76,32 +75,19 @@ class Belonging:
 
     async def met(self, uri: str, did: Did, *, anew: bool) -> None:
         """A greeting was answered: hear what that peer knows, unless it was asked lately."""
-        count = self._greetings.get(did, 0)
-        self._greetings[did] = count + 1
-        if not anew and count % PULL_EVERY:
-            return
-        if len(self._greetings) > MAX_PULLED_FROM:
-            self._greetings.clear()
-            self._places.clear()
         try:
-            await self._pull(uri, did)
+            await self._pulling.met(did, lambda start: self._take_page(uri, did, start), anew=anew)
         except (PeerError, ValueError) as error:
             log.debug("no revocations from %s: %s", did, error)
 
-    async def _pull(self, uri: str, did: Did) -> None:
-        start = self._places.get(did, 0)
-        for _ in range(MAX_PAGES):
-            blocks, after = _page((await self.client.get(uri, f"{table.REVOCATIONS}?from={start}")).payload)
-            for block in blocks:
-                try:
-                    await self._memberships.on_revocation(block)
-                except IcnLiteError as error:
-                    log.debug("a revocation from %s is left out: %s", did, error)
-            again = after < start  # it was restarted and counts from 0
-            start = 0 if again else after
-            if not again and len(blocks) < limits.REVOCATIONS_PAGE:
-                break
-        self._places[did] = start
+    async def _take_page(self, uri: str, did: Did, start: int) -> tuple[int, int]:
+        blocks, after = _page((await self.client.get(uri, f"{table.REVOCATIONS}?from={start}")).payload)
+        for block in blocks:
+            try:
+                await self._memberships.on_revocation(block)
+            except IcnLiteError as error:
+                log.debug("a revocation from %s is left out: %s", did, error)
+        return len(blocks), after
 
 
 def _page(payload: bytes) -> tuple[list[bytes], int]:

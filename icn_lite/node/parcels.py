@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Coroutine
 from typing import Final
 
 from icn_lite.mesh import problem, table
@@ -20,7 +19,7 @@ from icn_lite.model.did import Did
 from icn_lite.model.document import Sealed
 from icn_lite.model.errors import DeviceRefuses, IcnLiteError, JobErrorCode, PeerError, PeerRefused, VerificationError
 from icn_lite.model.parcel import MAX_BODY_BYTES, MAX_HOPS, MAX_LIFETIME_MS, Envelope, Parcel, Reply, read_reply
-from icn_lite.node.post import Post, source_of
+from icn_lite.node.post import Post, fulfil, source_of
 from icn_lite.work.relay import Answered, Arrived, Deliver, Effect, Failed, Forward, GiveUp, Repeat, Why
 
 SEND_MS: Final = 15_000  # for a reply from any distance; less than an endpoint gives its handlers
@@ -79,7 +78,7 @@ class Parcels:
             if len(self._replies) > MAX_REPLIES:
                 self._replies.popitem(last=False)
             way = _Way(sealed, envelope, bringer, post.now_ms(), wait_ms)
-            post.shell.tasks.spawn(_fulfil(future, self._carry(effect, way)), f"parcel for {arrived.to.short}")
+            post.shell.tasks.spawn(fulfil(future, self._carry(effect, way)), f"parcel for {arrived.to.short}")
         waiting = self._replies.get(sealed.cid)
         if waiting is None:
             raise PeerError("what came of this parcel is not known any more")
@@ -145,22 +144,6 @@ class _Way:
         """For whom it is."""
         assert self.sealed.document.to is not None
         return self.sealed.document.to
-
-
-async def _fulfil(future: asyncio.Future[bytes], work: Coroutine[object, object, bytes]) -> None:
-    """Tell everybody who waits what came of it."""
-    try:
-        reply = await work
-    except IcnLiteError as error:
-        if not future.done():
-            future.set_exception(error)
-            future.exception()  # seen, should nobody wait any more
-    except BaseException:
-        future.cancel()
-        raise
-    else:
-        if not future.done():
-            future.set_result(reply)
 
 
 def _given_up(effect: GiveUp, to: Did) -> IcnLiteError:

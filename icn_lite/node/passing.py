@@ -16,9 +16,9 @@ from icn_lite.mesh.far import Far
 from icn_lite.mesh.ports import Remote
 from icn_lite.model.cid import Cid
 from icn_lite.model.did import Did
-from icn_lite.model.errors import DeviceRefuses, IcnLiteError, PeerError
+from icn_lite.model.errors import DeviceRefuses, PeerError
 from icn_lite.model.parcel import MAX_HOPS
-from icn_lite.node.post import Post, source_of
+from icn_lite.node.post import Post, fulfil, source_of
 
 MAX_PASSING_BYTES: Final = 1 << 20  # one block; what is larger than 256 KiB is cut into leaves before it travels
 KEPT_BYTES: Final = 4 << 20  # a module and some inputs, for the next one who asks
@@ -86,18 +86,13 @@ class Passing:
         return fetching
 
     async def _bring(self, cid: Cid, fetching: _Fetching, far: Far, uris: list[str]) -> None:
-        future = fetching.future
-        try:
+        async def brought() -> bytes:
             data = await self._post.client.fetch_far(uris, cid, far, MAX_PASSING_BYTES, part=True)
-        except IcnLiteError as error:
-            future.set_exception(error)
-            future.exception()  # seen, should nobody wait any more
-        except BaseException:
-            future.cancel()
-            raise
-        else:
             self._keep(cid, data)
-            future.set_result(data)
+            return data
+
+        try:
+            await fulfil(fetching.future, brought())
         finally:
             if self._fetching.get(cid) is fetching:
                 del self._fetching[cid]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+import asyncio
+from collections.abc import Coroutine
+from typing import Final, TypeVar
 
 from icn_lite.mesh.client import Client
 from icn_lite.mesh.delivery import Delivery, check_path
@@ -10,13 +12,14 @@ from icn_lite.mesh.ports import Remote
 from icn_lite.model import document
 from icn_lite.model.did import Did
 from icn_lite.model.document import Sealed
-from icn_lite.model.errors import NotAdmitted, PeerError, PeerRefused
+from icn_lite.model.errors import IcnLiteError, NotAdmitted, PeerError, PeerRefused
 from icn_lite.model.parcel import MAX_HOPS, Envelope, Parcel, over, read_parcel
 from icn_lite.node.memberships import Memberships
 from icn_lite.node.shell import Shell
 from icn_lite.work.relay import Relay
 from icn_lite.work.routes import Routes
 
+T = TypeVar("T")
 MAX_TRIED: Final = 2  # addresses of one neighbour; proven ones come first
 
 
@@ -78,6 +81,22 @@ class Post:
             except PeerError as unreachable:
                 error = unreachable
         raise error
+
+
+async def fulfil(future: asyncio.Future[T], work: Coroutine[object, object, T]) -> None:
+    """Tell everybody who waits what came of it."""
+    try:
+        found = await work
+    except IcnLiteError as error:
+        if not future.done():
+            future.set_exception(error)
+            future.exception()  # seen, should nobody wait any more
+    except BaseException:
+        future.cancel()
+        raise
+    else:
+        if not future.done():
+            future.set_result(found)
 
 
 def source_of(remote: Remote) -> Did:

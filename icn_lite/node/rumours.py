@@ -23,13 +23,13 @@ from icn_lite.model.errors import IcnLiteError, PeerError, PeerRefused
 from icn_lite.model.messages import CapabilityAdvertisementV1
 from icn_lite.model.parcel import MAX_BODY_BYTES, MAX_HOPS, MAX_LIFETIME_MS, Envelope, Parcel
 from icn_lite.node.post import Post
+from icn_lite.node.pulling import Pulling
 from icn_lite.work.gossip import PAGE, Deliver, Effect, Gossip, Push, Rumour
 
 PUSH_MS: Final = 10_000
 PUSHES: Final = 8  # at a time
 PULL_EVERY: Final = 4  # greetings, which is two minutes
 MAX_PAGES: Final = 16  # of names, in one go: twice as many as anybody keeps
-MAX_PULLED_FROM: Final = 512
 MAX_ADVERTS: Final = 1_024  # of those further away, as many as there may be routes
 NOBODY: Final = Remote("", 0, "tcp")  # brought what we asked for ourselves
 log = logging.getLogger(__name__)
@@ -44,8 +44,7 @@ class Rumours:
         self.gossip = Gossip(post.shell.did)
         self._adverts: OrderedDict[Did, CapabilityAdvertisementV1] = OrderedDict()
         self._pushing = asyncio.Semaphore(PUSHES)
-        self._places: dict[Did, int] = {}
-        self._greetings: dict[Did, int] = {}
+        self._pulling = Pulling(PULL_EVERY, PAGE, MAX_PAGES)
 
     def capability(self, did: Did) -> NodeCapability | None:
         """What somebody further away offers, as far as was heard."""
@@ -86,35 +85,22 @@ class Rumours:
 
     async def met(self, uri: str, did: Did, *, anew: bool) -> None:
         """A greeting was answered: hear what that neighbour has heard, unless it was asked lately."""
-        count = self._greetings.get(did, 0)
-        self._greetings[did] = count + 1
-        if not anew and count % PULL_EVERY:
-            return
-        if len(self._greetings) > MAX_PULLED_FROM:
-            self._greetings.clear()
-            self._places.clear()
         try:
-            await self._pull(uri, did)
+            await self._pulling.met(did, lambda start: self._take_page(uri, did, start), anew=anew)
         except PeerError as error:
             log.debug("no rumours from %s: %s", did, error)
 
-    async def _pull(self, uri: str, did: Did) -> None:
-        client, start = self._post.client, self._places.get(did, 0)
-        for _ in range(MAX_PAGES):
-            names, after = await client.rumours(uri, start)
-            for cid in names:
-                if not self.gossip.knows(cid):
-                    try:
-                        self.take(await client.rumour(uri, cid), did)
-                    except PeerRefused:
-                        pass  # its time was over meanwhile
-                    except (IcnLiteError, Refusal) as error:
-                        log.debug("a rumour from %s is left out: %s", did, error)
-            again = after < start  # it was restarted and counts from 0
-            start = 0 if again else after
-            if not again and len(names) < PAGE:
-                break
-        self._places[did] = start
+    async def _take_page(self, uri: str, did: Did, start: int) -> tuple[int, int]:
+        names, after = await self._post.client.rumours(uri, start)
+        for cid in names:
+            if not self.gossip.knows(cid):
+                try:
+                    self.take(await self._post.client.rumour(uri, cid), did)
+                except PeerRefused:
+                    pass  # its time was over meanwhile
+                except (IcnLiteError, Refusal) as error:
+                    log.debug("a rumour from %s is left out: %s", did, error)
+        return len(names), after
 
     def _perform(self, effects: list[Effect], sealed: Sealed[Parcel] | None, bringer: Remote) -> None:
         for effect in effects:
