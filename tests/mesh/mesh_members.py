@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -25,6 +26,17 @@ NOW_S = 1_800_000_000
 YEAR_S = 366 * 86_400
 ALL = tuple(MemberRole)
 NONCE = bytes(range(16))
+
+
+class Dice:
+    """Bytes that differ and are the same in every run."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, size: int) -> bytes:
+        self.count += 1
+        return hashlib.shake_256(self.count.to_bytes(4, "big")).digest(size)
 
 
 def cooperative(number: int = 0) -> KeySigner:

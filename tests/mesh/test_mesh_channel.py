@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import mesh_samples as samples
 import pytest
 from aiocoap.numbers.codes import Code
-from mesh_members import ALL, NOW_S, Members, certificate, cooperative, member, revocation
+from mesh_members import ALL, NOW_S, Dice, Members, certificate, cooperative, member, revocation
 from mesh_openers import RawOpener
 from mesh_raw import until
 from mesh_samples import Node
@@ -449,15 +449,6 @@ async def test_nothing_is_begun_with_oneself(guarded: Guarded) -> None:
 
 def remote(number: int) -> Remote:
     return Remote(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 5683, "udp")
-
-
-class Dice:
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __call__(self, size: int) -> bytes:
-        self.count += 1
-        return (self.count.to_bytes(4, "big") * 8)[:size]
 
 
 def refused_by(door: Door, message: bytes, sender: Remote, now_s: float) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiocoap import Message
 from aiocoap.numbers.codes import Code
-from mesh_members import NONCE, NOW_S, YEAR_S, Members, certificate, cooperative, member
+from mesh_members import NONCE, NOW_S, YEAR_S, Dice, Members, certificate, cooperative, member
 from mesh_samples import Node
 
 from icn_lite.mesh import handshake, inner, problem, table
@@ -35,15 +35,6 @@ PEER = PeerAddress("10.0.0.1", 5683)
 HERE = Remote("10.0.0.2", 5683, "udp")
 KEYS = Keys(bytes(range(32)), bytes(range(32, 64)), bytes(12), bytes(range(12)))
 SID = bytes(8)
-
-
-class Dice:
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __call__(self, size: int) -> bytes:
-        self.count += 1
-        return hashlib.shake_256(self.count.to_bytes(4, "big")).digest(size)
 
 
 def shaken(door: Door, asking: KeySigner, certificates: tuple[bytes, ...], token: bytes | None = None) -> Granted:

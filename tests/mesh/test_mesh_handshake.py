@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mesh_members import certificate, cooperative
+from mesh_members import Dice, certificate, cooperative
 from nacl import bindings
 from nacl.signing import SigningKey, VerifyKey
 
@@ -251,17 +251,6 @@ def test_an_admins_member_still_fits_one_datagram() -> None:
 
 
 # -- cookies
-
-
-class Dice:
-    """Bytes that differ and are the same in every run."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __call__(self, size: int) -> bytes:
-        self.count += 1
-        return hashlib.shake_256(self.count.to_bytes(4, "big")).digest(size)
 
 
 def test_a_cookie_is_for_one_address_and_two_minutes() -> None:

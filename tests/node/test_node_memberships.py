@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mesh_members import Dice
 from node_world import World, command, until
 
 from icn_lite.mesh import table
@@ -39,15 +39,6 @@ class FixedClock(Clock):
 
     def claim(self) -> Claim:
         return Claim(bytes(16), 0, self.wall, self.source)  # type: ignore[arg-type]
-
-
-class Dice:
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __call__(self, size: int) -> bytes:
-        self.count += 1
-        return hashlib.shake_256(self.count.to_bytes(4, "big")).digest(size)
 
 
 def memberships(folder: Path, signer: KeySigner = OWNER, clock: Clock | None = None) -> Memberships:
