@@ -19,10 +19,12 @@ from typing import Final, Literal
 from icn_lite.device.profile_text import Key, Order, Section, Table, read_tables
 
 Expected = Literal["yes", "no", "detect"]
+Metered = Literal["allow", "avoid", "never"]
 
 _C: Final = (-20, 120)  # whole °C: what a thermal limit can sensibly be
 _PCT: Final = (0, 100)
 _PM: Final = (0, 1000)
+_DAY_S: Final = (0, 86_400)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class ThermalPolicy:
     hard_resume_c: int
     unknown_duty_pm: int  # duty while no temperature can be read; 0 suspends
     dwell_s: int  # how long a stricter allowance lasts at least
+    sensors: tuple[str, ...]  # patterns of zones or chips in order of preference; empty: the hottest processor sensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,37 @@ class BatteryPolicy:
     hot_resume_c: int
     charged_pct: int  # until then the charge comes first
     charge_loss_pm: int  # of the charging current: what guests may take
+
+
+@dataclass(frozen=True, slots=True)
+class HoursPolicy:
+    """When the device is left alone."""
+
+    quiet: tuple[tuple[int, int], ...]  # minutes of the local day: from, and until (past midnight if smaller)
+
+    def is_quiet(self, minute: int) -> bool:
+        """Whether this minute of the local day lies in a quiet span; the last minute of a span does not."""
+        return any(
+            start <= minute < end if start < end else minute >= start or minute < end for start, end in self.quiet
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkPolicy:
+    """Over which network work may be taken."""
+
+    metered: Metered  # "avoid": not while it is known to be metered; "never": not unless it is known not to be
+    wifi_only: bool  # Wi-Fi or a cable, never mobile data; unknown counts as mobile data
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityPolicy:
+    """What is left to the device's user and to other programs."""
+
+    idle_s: int  # in use until nobody has touched it for so long; 0: being used doesn't matter
+    busy_pm: int  # load of others from which the device is busy; 1000: it doesn't matter
+    busy_resume_pm: int
+    duty_pm: int  # duty of guests while it is in use or busy; 0 suspends
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +140,9 @@ class Profile:
     wasm: Mapping[str, int]
     thermal: ThermalPolicy
     battery: BatteryPolicy
+    hours: HoursPolicy
+    network: NetworkPolicy
+    activity: ActivityPolicy
     price: PricePolicy
     prior: Prior
 
@@ -144,6 +181,7 @@ SECTIONS: Final[tuple[Section, ...]] = (
             Key("hard_resume_c", "int", "°C at which they run slowly again", _C),
             Key("unknown_duty_pm", "int", "‰ of duty while the temperature is unknown; 0 suspends", _PM),
             Key("dwell_s", "int", "s that a stricter allowance lasts at least", (0, 3600)),
+            Key("sensors", "texts", "patterns of thermal zones or hwmon chips, the preferred first", optional=True),
         ),
     ),
     Section(
@@ -157,6 +195,26 @@ SECTIONS: Final[tuple[Section, ...]] = (
             Key("hot_resume_c", "int", "°C of the battery at which they run again", _C),
             Key("charged_pct", "int", "% until which charging comes first", _PCT),
             Key("charge_loss_pm", "int", "‰ of the charging current that guests may take until then", _PM),
+        ),
+    ),
+    Section(
+        "hours",
+        (Key("quiet", "spans", 'spans of the local day without guests, like "22:00-07:00"'),),
+    ),
+    Section(
+        "network",
+        (
+            Key("metered", "choice", "work over a metered network", choices=("allow", "avoid", "never")),
+            Key("wifi_only", "bool", "take work over Wi-Fi or a cable only, never over mobile data"),
+        ),
+    ),
+    Section(
+        "activity",
+        (
+            Key("idle_s", "int", "s without its user after which a device is not in use; 0: use is no matter", _DAY_S),
+            Key("busy_pm", "int", "‰ of all processors used by others: busy; 1000: no matter", (1, 1000)),
+            Key("busy_resume_pm", "int", "‰ used by others from which down it is not busy any more", (0, 999)),
+            Key("duty_pm", "int", "‰ of duty while it is in use or busy; 0 suspends", _PM),
         ),
     ),
     Section(
@@ -185,6 +243,7 @@ ORDERS: Final = (
     Order("thermal", "soft_c", "hard_c"),
     Order("battery", "hot_resume_c", "hot_c"),
     Order("battery", "floor_pct", "resume_pct"),
+    Order("activity", "busy_resume_pm", "busy_pm"),
 )
 
 
@@ -199,6 +258,9 @@ def parse_profile(text: str, name: str) -> Profile:
         wasm=MappingProxyType(tables["wasm"].ints()),
         thermal=_thermal(tables["thermal"]),
         battery=_battery(tables["battery"]),
+        hours=HoursPolicy(tables["hours"].spans("quiet")),
+        network=_network(tables["network"]),
+        activity=_activity(tables["activity"]),
         price=_price(tables["price"]),
         prior=Prior(tables["prior"].int("fuel_per_s"), tables["prior"].int("energy_mj_per_gfuel")),
     )
@@ -234,6 +296,7 @@ def _thermal(t: Table) -> ThermalPolicy:
         hard_resume_c=t.int("hard_resume_c"),
         unknown_duty_pm=t.int("unknown_duty_pm"),
         dwell_s=t.int("dwell_s"),
+        sensors=t.texts("sensors"),
     )
 
 
@@ -248,6 +311,20 @@ def _battery(t: Table) -> BatteryPolicy:
         hot_resume_c=t.int("hot_resume_c"),
         charged_pct=t.int("charged_pct"),
         charge_loss_pm=t.int("charge_loss_pm"),
+    )
+
+
+def _network(t: Table) -> NetworkPolicy:
+    metered: dict[str, Metered] = {"allow": "allow", "avoid": "avoid", "never": "never"}
+    return NetworkPolicy(metered=metered[t.text("metered")], wifi_only=t.flag("wifi_only"))
+
+
+def _activity(t: Table) -> ActivityPolicy:
+    return ActivityPolicy(
+        idle_s=t.int("idle_s"),
+        busy_pm=t.int("busy_pm"),
+        busy_resume_pm=t.int("busy_resume_pm"),
+        duty_pm=t.int("duty_pm"),
     )
 
 

@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 from icn_lite.model.errors import ProfileError
 
-Kind = Literal["int", "bool", "text", "texts", "ints", "choice"]
+Kind = Literal["int", "bool", "text", "texts", "ints", "choice", "spans"]
 
 # The largest shipped profile has 2 KiB; this is room for comments, and a bound for files from strangers.
 MAX_PROFILE_BYTES: Final = 64 * 1024
@@ -25,6 +25,7 @@ MAX_LIST_ITEMS: Final = 64
 _HEADER = re.compile(r"\s*\[\s*([A-Za-z0-9_-]+)\s*\]\s*(?:#.*)?")
 _KEY = re.compile(r"""\s*["']?([A-Za-z0-9_*-]+)["']?\s*=""")
 _TOML_LINE = re.compile(r"\(at line (\d+), column (\d+)\)")
+_SPAN = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
 _KIND_WORDS: Final[dict[Kind, str]] = {
     "int": "an integer",
     "bool": "true or false",
@@ -32,6 +33,7 @@ _KIND_WORDS: Final[dict[Kind, str]] = {
     "texts": "a list of texts",
     "ints": "a list of integers",
     "choice": "a text",
+    "spans": 'a list of spans of the day like "22:00-07:00"',
 }
 
 
@@ -94,6 +96,12 @@ class Table:
         value = self._values.get(key, [])
         assert isinstance(value, list)
         return tuple(str(item) for item in value)
+
+    def spans(self, key: str) -> tuple[tuple[builtins.int, builtins.int], ...]:
+        """Spans of the day in minutes since midnight: from, and until; the latter is smaller past midnight."""
+        found = (_SPAN.fullmatch(text) for text in self.texts(key))
+        times = ([builtins.int(part) for part in span.groups()] for span in found if span)
+        return tuple((60 * time[0] + time[1], 60 * time[2] + time[3]) for time in times)
 
     def numbers(self, key: str) -> tuple[builtins.int, ...]:
         """A list of integers; absent is empty."""
@@ -200,7 +208,15 @@ def _is_kind(kind: Kind, value: object) -> bool:
         return isinstance(value, str) and 0 < len(value) <= MAX_TEXT_CHARS
     if not isinstance(value, list) or len(value) > MAX_LIST_ITEMS:
         return False
+    if kind == "spans":
+        return all(isinstance(item, str) and _is_span(item) for item in value)
     return all(_is_kind("int" if kind == "ints" else "text", item) for item in value)
+
+
+def _is_span(text: str) -> bool:
+    """Two times of the day that differ: from one minute to the same would be never, or always."""
+    span = _SPAN.fullmatch(text)
+    return span is not None and span.group(1, 2) != span.group(3, 4)
 
 
 def _lines(text: str) -> dict[tuple[str, str], int]:

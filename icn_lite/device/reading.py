@@ -22,8 +22,21 @@ class Quantity(Enum):
     BATTERY_TEMP = "battery_temp"
     BATTERY_CURRENT = "battery_current"
     BATTERY_VOLTAGE = "battery_voltage"
+    BATTERY_POWER = "battery_power"
+    BATTERY_ENERGY = "battery_energy"
+    BATTERY_TO_EMPTY = "battery_to_empty"
+    BATTERY_TO_FULL = "battery_to_full"
     SOC_TEMP = "soc_temp"
+    THROTTLED = "throttled"
+    UNDERVOLTAGE = "undervoltage"
+    CPU_FREQ_PM = "cpu_freq"
+    CPU_CAP_PM = "cpu_cap"
     LOAD = "load"
+    FOREIGN_LOAD_PM = "foreign_load"
+    USER_IDLE_S = "user_idle"
+    LOCAL_MINUTE = "local_minute"
+    METERED = "metered"
+    WIFI = "wifi"
     MEMORY_AVAILABLE = "memory_available"
     MEMORY_TOTAL = "memory_total"
     GUESTS = "guests"
@@ -40,9 +53,33 @@ UNITS = {
     # positive into the battery; the sign that devices give is theirs and is used for nothing but display
     Quantity.BATTERY_CURRENT: "µA",
     Quantity.BATTERY_VOLTAGE: "µV",
+    # what flows through the battery, in or out: never negative, of all batteries together
+    Quantity.BATTERY_POWER: "mW",
+    # what is left in all batteries together
+    Quantity.BATTERY_ENERGY: "mJ",
+    # as the device itself forecasts it; only while it discharges, or charges
+    Quantity.BATTERY_TO_EMPTY: "s",
+    Quantity.BATTERY_TO_FULL: "s",
     Quantity.SOC_TEMP: "m°C",
+    # 1 while the firmware holds the processor back because of heat or supply: now, not "since boot"
+    Quantity.THROTTLED: "bool",
+    # 1 while the supply's voltage is too low
+    Quantity.UNDERVOLTAGE: "bool",
+    # the frequency that was asked for (not what runs), and the highest one that may be, of the highest there is
+    Quantity.CPU_FREQ_PM: "‰",
+    Quantity.CPU_CAP_PM: "‰",
     # one-minute load average divided by the number of processors
     Quantity.LOAD: "‰",
+    # of all processors together, what processes other than this node's used since the last look
+    Quantity.FOREIGN_LOAD_PM: "‰",
+    # since somebody last touched the device; 0 while it is in use
+    Quantity.USER_IDLE_S: "s",
+    # of the local day, since midnight; unknown while the clock was never set
+    Quantity.LOCAL_MINUTE: "min",
+    # 1 while traffic that leaves the local network costs its owner
+    Quantity.METERED: "bool",
+    # 1 while the device is on Wi-Fi or on a cable, 0 while there is only mobile data or nothing
+    Quantity.WIFI: "bool",
     Quantity.MEMORY_AVAILABLE: "MiB",
     Quantity.MEMORY_TOTAL: "MiB",
     # share of time that our own guests ran since the last reading; the node's own figure
