@@ -109,9 +109,31 @@ def keep_prepared(order: RunOrder, prepared: Prepared, home: Home) -> None:
     PreparedCache(home.prepared).put(key, prepared)
 
 
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A local run before it begins: its job, what the sandbox is asked, and what its receipt will be about."""
+
+    order: RunOrder
+    job: JobSpec
+    request: RunRequest
+    subject: RunSubject
+
+
 def run_locally(order: RunOrder, prepared: Prepared, home: Home, signer: Signer) -> LocalRun:
     """Run a prepared order in the sandbox and store its receipt. Raises `UsageError` when it can't be called so."""
     clock = Clock()
+    planned = plan_locally(order, prepared, signer, clock)
+    outcome = run_once(planned.request, engine=order.engine)
+    run = LocalRun(outcome, planned.job, planned.subject.module, planned.subject.input)
+    try:
+        receipt = keep_locally(home, signer, planned, outcome, clock)
+    except StoreError as error:
+        return replace(run, unstored=error.message)
+    return replace(run, receipt=receipt)
+
+
+def plan_locally(order: RunOrder, prepared: Prepared, signer: Signer, clock: Clock) -> Planned:
+    """Make the job of a local run; raises `UsageError` when it can't be called so."""
     module, data = unixfs.blob_cid(order.module), unixfs.blob_cid(order.input)
     values, arguments = arguments_of(prepared, order.invoke, order.words)
     _check_results(order, prepared)
@@ -119,8 +141,6 @@ def run_locally(order: RunOrder, prepared: Prepared, home: Home, signer: Signer)
     context = RunContext(
         job_id=str(job.id), initial_input_cid=str(data), stage_input_cid=str(data), arguments=arguments
     )
-    outcome = run_once(request_for(order, prepared, values, context), engine=order.engine)
-    run = LocalRun(outcome, job, module, data)
     subject = RunSubject(
         job=job.id,
         module=module,
@@ -129,11 +149,24 @@ def run_locally(order: RunOrder, prepared: Prepared, home: Home, signer: Signer)
         entry=order.invoke,
         args=tuple(str(value) for value in values),
     )
-    try:
-        receipt = _store(home, signer, order, run, RunRecord(subject, outcome, clock.claim()))
-    except StoreError as error:
-        return replace(run, unstored=error.message)
-    return replace(run, receipt=receipt)
+    return Planned(order, job, request_for(order, prepared, values, context), subject)
+
+
+def keep_locally(
+    home: Home, signer: Signer, planned: Planned, outcome: RunOutcome, clock: Clock
+) -> Sealed[ExecutionReceipt]:
+    """Keep module, input, job, output and receipt, all or nothing; raises `StoreError`."""
+    with open_store(home) as store, store.transaction():
+        return store_planned(store, signer, planned, RunRecord(planned.subject, outcome, clock.claim()))
+
+
+def store_planned(store: Store, signer: Signer, planned: Planned, record: RunRecord) -> Sealed[ExecutionReceipt]:
+    """The same within a transaction."""
+    subject, order = planned.subject, planned.order
+    job = document.encode(planned.job)
+    for cid, data in ((subject.module, order.module), (subject.input, order.input), (subject.job, job)):
+        store.blocks.put(cid, data)
+    return store_run(store, signer, record)
 
 
 def request_for(order: RunOrder, prepared: Prepared, values: tuple[Value, ...], context: RunContext) -> RunRequest:
@@ -203,15 +236,7 @@ def _local_job(order: RunOrder, signer: Signer, module: Cid, data: Cid, clock: C
     )
 
 
-def _store(home: Home, signer: Signer, order: RunOrder, run: LocalRun, record: RunRecord) -> Sealed[ExecutionReceipt]:
-    """Keep module, input, job, output and receipt, all or nothing."""
-    with _open_store(home) as store, store.transaction():
-        for cid, data in ((run.module, order.module), (run.input, order.input), (run.job.id, document.encode(run.job))):
-            store.blocks.put(cid, data)
-        return store_run(store, signer, record)
-
-
-def _open_store(home: Home) -> Store:
+def open_store(home: Home) -> Store:
     """Open the store, waiting a little for another short-lived command; a running node is not waited for."""
     deadline_ms = time.monotonic_ns() // 1_000_000 + LOCK_WAIT_MS
     while True:
