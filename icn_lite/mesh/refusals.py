@@ -26,7 +26,8 @@ CODES: Final[tuple[tuple[type[errors.IcnLiteError], Code], ...]] = (
     (errors.ModuleError, Code.UNPROCESSABLE_ENTITY),
     (errors.UsageError, Code.BAD_REQUEST),
     (errors.NotSupported, Code.NOT_IMPLEMENTED),
-    (errors.DiskFullError, Code.SERVICE_UNAVAILABLE),  # 5.03 with Max-Age: later perhaps
+    (errors.Later, Code.SERVICE_UNAVAILABLE),  # 5.03 with Max-Age: later
+    (errors.DiskFullError, Code.SERVICE_UNAVAILABLE),
     (errors.DeviceRefuses, Code.SERVICE_UNAVAILABLE),
     (errors.StoreError, Code.SERVICE_UNAVAILABLE),
     (errors.PeerError, Code.BAD_GATEWAY),
@@ -117,6 +118,8 @@ def refusal_of(error: errors.IcnLiteError) -> Refusal:
     """An error of a handler, or of reading a document, as the answer to the peer."""
     code = next(code for cls, code in CODES if isinstance(error, cls))
     retry = next((seconds for cls, seconds in RETRY_AFTER_S.items() if isinstance(error, cls)), None)
+    if isinstance(error, errors.Later):
+        retry = error.retry_after_s
     if code is Code.INTERNAL_SERVER_ERROR:
         return Refusal("internal", "see this node's log")  # what went wrong inside is not the peer's to read
     title = _TITLES.get(error.kind, error.kind.replace("_", " "))
@@ -144,4 +147,5 @@ _TITLES: Final = {
     "disk_full": "The disk is full",
     "not_admitted": "No member here",
     "device_refuses": "The device refuses now",
+    "later": "Not yet",
 }

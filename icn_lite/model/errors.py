@@ -204,6 +204,29 @@ class PeerRefused(PeerError):
         self.retry_after_s = retry_after_s
 
 
+class Later(IcnLiteError):
+    """Nothing is wrong but the moment: the same thing is to be asked again after `retry_after_s`."""
+
+    kind = "later"
+    exit_code = 7
+
+    def __init__(self, message: str, *, retry_after_s: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
+class UpstreamError(PeerError):
+    """A larger network behind the bridge that can't be reached or answers wrongly; what was to go there is kept."""
+
+    kind = "upstream"
+
+
+class UpstreamRefused(UpstreamError):
+    """An upstream that answered, and said no: asking again soon changes nothing."""
+
+    kind = "upstream_refused"
+
+
 class NotAdmitted(IcnLiteError):
     """Somebody who is no member of a cooperative of ours, or not any more."""
 
