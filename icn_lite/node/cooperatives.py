@@ -12,9 +12,7 @@ is an error that names it: to start without a revocation would let somebody in w
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +37,7 @@ from icn_lite.model.membership import (
 )
 from icn_lite.model.schema import MaxLen
 from icn_lite.model.units import EpochS, Uri
+from icn_lite.node.files import write_whole
 
 MAX_COOPERATIVES: Final = 8  # of one node; each is a hint in every offer
 MAX_INVITATIONS: Final = 64  # open at a time, of one cooperative
@@ -118,7 +117,7 @@ class Cooperative:
 
     def save_membership(self, sealed: Sealed[Membership]) -> None:
         """A newer certificate takes the older one's place."""
-        _write(self.folder / "membership", sealed.block)
+        write_whole(self.folder / "membership", sealed.block)
         self.held = sealed
 
     # Both are saved as they are when their turn comes, one at a time: several threads may have come to it, and
@@ -127,16 +126,16 @@ class Cooperative:
     def save_invitations(self) -> None:
         """The open invitations."""
         with self._writing:
-            _write(self.folder / "invitations", document.encode(_Invitations(self.invitations)))
+            write_whole(self.folder / "invitations", document.encode(_Invitations(self.invitations)))
 
     def save_revocations(self) -> None:
         """The revocations of this cooperative."""
         with self._writing:
-            _write(self.folder / "revocations", cbor.encode([sealed.block for sealed in self.revocations]))
+            write_whole(self.folder / "revocations", cbor.encode([sealed.block for sealed in self.revocations]))
 
     def save_addresses(self, uris: tuple[str, ...]) -> None:
         """Where the node that invited us is reached."""
-        _write(self.folder / "addresses", document.encode(_Addresses(uris[:MAX_ADDRESSES])))
+        write_whole(self.folder / "addresses", document.encode(_Addresses(uris[:MAX_ADDRESSES])))
         self.addresses = uris[:MAX_ADDRESSES]
 
 
@@ -151,8 +150,8 @@ def place(
         raise StoreError(f"can't make {folder}: {error.strerror}", hint="check permissions and free space") from error
     if key is not None:
         box = secret.SecretBox(_sealing_key(signer, key.did)).encrypt(key.seed)
-        _write(folder / "key", document.encode(CooperativeKey(key.did, bytes(box))))
-    _write(folder / "membership", sealed.block)
+        write_whole(folder / "key", document.encode(CooperativeKey(key.did, bytes(box))))
+    write_whole(folder / "membership", sealed.block)
     return _read(folder, signer)
 
 
@@ -239,24 +238,3 @@ def _bytes(path: Path) -> bytes:
     if len(data) > MAX_FILE_BYTES:
         raise StoreError(f"{path} has more than {MAX_FILE_BYTES} bytes", hint="restore it from a copy")
     return data
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all, after a power cut too."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-        temporary.rename(path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise StoreError(f"can't write {path}: {error.strerror}", hint="check permissions and free space") from error

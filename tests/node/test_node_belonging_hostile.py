@@ -51,7 +51,7 @@ async def test_what_is_saved_at_the_same_time_is_all_saved(tmp_path: Path, monke
     owner = memberships(tmp_path)
     village = owner.create("village")
     dids = [KeySigner(bytes([n]) * 32).did for n in range(20, 28)]
-    real, held_up, go_on, under_way = cooperatives._write, threading.Event(), threading.Event(), []
+    real, held_up, go_on, under_way = cooperatives.write_whole, threading.Event(), threading.Event(), []
 
     def slow(path: Path, data: bytes) -> None:
         under_way.append(path)
@@ -62,7 +62,7 @@ async def test_what_is_saved_at_the_same_time_is_all_saved(tmp_path: Path, monke
         real(path, data)
         under_way.remove(path)
 
-    monkeypatch.setattr(cooperatives, "_write", slow)
+    monkeypatch.setattr(cooperatives, "write_whole", slow)
     tasks = [asyncio.create_task(owner.revoke(village, did)) for did in dids]
     assert await asyncio.to_thread(held_up.wait, 20)
     go_on.set()
