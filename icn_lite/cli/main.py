@@ -45,6 +45,7 @@ COMMANDS: Final = {
     "peers": Row("icn_lite.cli.peers", "List the nodes that this one knows."),
     "receipts": Row("icn_lite.cli.receipts", "List, show, verify and export receipts."),
     "profile": Row("icn_lite.cli.profile", "List, show, detect and check device profiles."),
+    "bench": Row("icn_lite.cli.bench", "Measure this device and calibrate its profile."),
     "doctor": Row("icn_lite.cli.doctor", "Check this device: key, sandbox, engines, clock, disk."),
     "completion": Row("icn_lite.cli.completion", "Print a completion script for a shell."),
 }

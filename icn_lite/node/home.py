@@ -2,6 +2,7 @@
 
     key          the node's identity (node/keys.py)
     config.toml  its settings (node/config.py)
+    calibration.toml what `icn-lite bench` measured of the device (node/calibration.py)
     coops/       the cooperatives it belongs to (node/cooperatives.py)
     node.db      blocks, receipts, jobs, ledger (store/)
     lock         who is writing (store/lock.py)
@@ -46,6 +47,11 @@ class Home:
     def config(self) -> Path:
         """The settings; the file may be absent."""
         return self.path / "config.toml"
+
+    @property
+    def calibration(self) -> Path:
+        """What was measured of the device; the file may be absent."""
+        return self.path / "calibration.toml"
 
     @property
     def database(self) -> Path:
