@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, TypeAlias
 
+from icn_lite.model.cid import Cid
 from icn_lite.model.job import Architecture
 from icn_lite.model.schema import MaxLen, Range
 from icn_lite.model.units import DurationMs, Name, Pages, Region
@@ -56,3 +57,4 @@ class NodeCapability:
     duty_pm: Annotated[int, Range(0, 1000)] = 1000
     battery_pct: Annotated[int, Range(0, 100)] | None = None
     timeout_ms: DurationMs = 600_000
+    benchmark: Cid | None = None  # the receipt of the standard benchmark, which anyone can run again

@@ -145,14 +145,20 @@ def save_calibration(path: Path, calibration: Calibration) -> None:
     write_whole(path, text.encode("utf-8"))
 
 
+def applicable(profile: Profile, calibration: Calibration | None) -> Calibration | None:
+    """The calibration, if it was measured under this profile."""
+    return calibration if calibration is not None and calibration.profile == profile.name else None
+
+
 def calibrated(profile: Profile, calibration: Calibration | None) -> Profile:
     """The profile with what was measured in place of what it believes; unchanged where that is another device's."""
-    if calibration is None or calibration.profile != profile.name:
+    found = applicable(profile, calibration)
+    if found is None:
         return profile
     return replace(
         profile,
-        prior=replace(profile.prior, fuel_per_s=calibration.fuel_per_s),
-        guest=replace(profile.guest, memory_pages=min(profile.guest.memory_pages, calibration.memory_pages)),
+        prior=replace(profile.prior, fuel_per_s=found.fuel_per_s),
+        guest=replace(profile.guest, memory_pages=min(profile.guest.memory_pages, found.memory_pages)),
     )
 
 

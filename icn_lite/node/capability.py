@@ -11,6 +11,7 @@ from icn_lite.device.profile import Profile
 from icn_lite.device.reading import Quantity, Readings
 from icn_lite.model.capability import AllowanceLevel, NodeCapability, NodeRole
 from icn_lite.model.job import Architecture
+from icn_lite.node.calibration import Calibration
 from icn_lite.node.config import Config
 from icn_lite.wasm.limits import PAGE_BYTES
 from icn_lite.wasm.prepared import METER
@@ -32,7 +33,7 @@ def workers(profile: Profile, config: Config) -> int:
 
 
 def describe(
-    profile: Profile, config: Config, allowance: Allowance, readings: Readings, fuel_per_s: int
+    profile: Profile, config: Config, allowance: Allowance, readings: Readings, fuel: FuelMeter
 ) -> NodeCapability:
     """The capability to advertise."""
     pages = profile.guest.memory_pages
@@ -44,7 +45,7 @@ def describe(
         memory_mb=max(1, pages * PAGE_BYTES >> 20),
         max_pages=pages,
         workers=workers(profile, config),
-        fuel_per_s=fuel_per_s,
+        fuel_per_s=fuel.fuel_per_s,
         engines=(config.engine.value,),
         meters=(METER,),
         region=config.region,
@@ -53,18 +54,24 @@ def describe(
         duty_pm=allowance.duty_pm,
         battery_pct=readings.get(Quantity.BATTERY_PCT).value,
         timeout_ms=profile.guest.timeout_s * 1000,
+        benchmark=fuel.benchmark,
     )
 
 
 class FuelMeter:
-    """Measured fuel a second of one worker: the profile's prior until the first long enough run, then a mean."""
+    """Measured fuel a second of one worker: a calibration or the profile's prior first, then a mean over runs.
+
+    A prior is forgotten with the first long enough run; a calibration was measured, and so is one of what the mean
+    is taken over. `benchmark` is its receipt.
+    """
 
     MIN_CPU_MS: Final = 50  # a shorter run tells about start-up and not about speed
     WEIGHT: Final = 4  # of the old mean against one new run
 
-    def __init__(self, prior_per_s: int) -> None:
-        self.fuel_per_s = prior_per_s
-        self._measured = False
+    def __init__(self, prior_per_s: int, calibration: Calibration | None = None) -> None:
+        self.fuel_per_s = prior_per_s if calibration is None else calibration.fuel_per_s
+        self.benchmark = None if calibration is None else calibration.benchmark
+        self._measured = calibration is not None
 
     def ran(self, fuel_used: int, cpu_ms: int) -> None:
         """A run ended."""

@@ -29,6 +29,7 @@ from icn_lite.model.errors import IcnLiteError, PeerError
 from icn_lite.model.messages import CapabilityAdvertisementV1
 from icn_lite.node import capability, views
 from icn_lite.node.belonging import Belonging
+from icn_lite.node.calibration import applicable, calibrated, load_calibration
 from icn_lite.node.care import Care
 from icn_lite.node.carriage import Carriage
 from icn_lite.node.clock import Clock
@@ -81,10 +82,12 @@ class Node:
     def __init__(self, options: NodeOptions) -> None:
         config = options.config
         self.options = options
-        self.profile, self.profile_reason = profile_of(config)
+        believed, self.profile_reason = profile_of(config)
+        self.calibration = applicable(believed, load_calibration(options.home.calibration))
+        self.profile = calibrated(believed, self.calibration)
         self.clock = Clock()
         self.preparations = Preparations(structural_limits(self.profile.wasm), PreparedCache(options.home.prepared))
-        self.fuel = capability.FuelMeter(self.profile.prior.fuel_per_s)
+        self.fuel = capability.FuelMeter(self.profile.prior.fuel_per_s, self.calibration)
         spares = 0 if is_termux() else 1  # Android ends processes past a number that all applications share
         self.pool = Pool(PoolConfig(capability.workers(self.profile, config), config.engine.value, spares=spares))
         storage = Storage(options.home.path, config.storage_mb << 20)
@@ -254,7 +257,7 @@ class Node:
     def advert(self) -> Sealed[CapabilityAdvertisementV1]:
         """Our advertisement as of now, signed anew when something changed."""
         described = capability.describe(
-            self.profile, self.options.config, self.care.allowance, self.care.readings, self.fuel.fuel_per_s
+            self.profile, self.options.config, self.care.allowance, self.care.readings, self.fuel
         )
         known = self._advert.document if self._advert else None
         if known is None or known.capability != described or known.endpoints != self.shell.endpoints:
@@ -294,6 +297,7 @@ class Node:
             "engine": config.engine.value,
             "workers": self.pool.config.workers,
             "fuel_per_s": self.fuel.fuel_per_s,
+            "calibrated_at": self.calibration.measured_at if self.calibration else None,
             "allowance": allowance.level.value,
             "duty_pm": allowance.duty_pm,
             "reasons": list(allowance.reasons),
