@@ -66,3 +66,4 @@ class Bid:
     completed_similar: Annotated[int, Range(0, 1 << 40)] = 0
     success_ppm: SharePpm = 0
     region: Region | None = None
+    offline_ms: DurationMs = 0  # for how long it may be out of reach once it has a lease; leases last so much longer

@@ -193,6 +193,8 @@ class Commands:
         return run
 
     def _originations(self) -> Originations:
+        if self._node.originations is None and self._node.options.config.offline:
+            raise NotSupported("a node that is offline submits no jobs", hint="start it without --offline")
         if self._node.originations is None:
             raise NotSupported("this node submits no jobs", hint="give it the role: `icn-lite up --role submit`")
         return self._node.originations

@@ -70,6 +70,9 @@ class Config:
     trust_scopes: Annotated[tuple[Name, ...], MaxLen(16)] = ()
     bidding_ms: Annotated[int, Range(50, 600_000)] = 2_000
     bid_policy: Annotated[tuple[Word, ...], MaxLen(16)] = ()
+    offline: bool = False
+    offline_hours: Annotated[int, Range(0, 24 * 7)] = 0
+    pay_late: bool = True
     initial_mana: Mana = 10_000
     storage_mb: Annotated[int, Range(16, 1 << 20)] = 256
     log_level: LogLevel = LogLevel.INFO
@@ -111,6 +114,15 @@ OPTIONS: Final = (
     ),
     Option("bidding_ms", "--bidding-ms", "MS", "how long bids for a job of ours are taken", "2000"),
     Option("bid_policy", "--bid-policy", "WORD", "a command that is asked before every bid", '["./policy.py"]'),
+    Option("offline", "--offline/--online", "", "open no socket: run what was taken, keep its receipts", "false"),
+    Option(
+        "offline_hours",
+        "--offline-hours",
+        "N",
+        "take work along for N hours out of reach: leases last so much longer",
+        "12",
+    ),
+    Option("pay_late", "--pay-late/--no-pay-late", "", "pay for results of ours that come after their lease", "true"),
     Option("initial_mana", "--initial-mana", "MANA", "mana that a new ledger begins with", "10000"),
     Option("storage_mb", "--storage-mb", "MB", "space for blocks that may be fetched again", "256"),
     Option("log_level", "--log-level", "LEVEL", "error, warning, info or debug, on stderr", '"info"'),

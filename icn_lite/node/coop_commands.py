@@ -48,7 +48,7 @@ class CoopCommands:
     async def invite(self, request: Mapping[str, Json], body: bytes) -> Json:
         """Make an invitation to this node's address."""
         if self._node.belonging is None:
-            raise NotSupported("an open node invites nobody", hint="start it without --open")
+            raise NotSupported("an open or offline node invites nobody", hint="start it without --open and --offline")
         memberships = self._node.memberships
         cooperative, terms = memberships.find(text_of(request, "coop")), terms_of(request)
         made = memberships.invite(cooperative, terms, self._node.shell.endpoints)
@@ -58,7 +58,7 @@ class CoopCommands:
         """Join the cooperative that an invitation names."""
         belonging = self._node.belonging
         if belonging is None:
-            raise NotSupported("an open node joins nothing", hint="start it without --open")
+            raise NotSupported("an open or offline node joins nothing", hint="start it without --open and --offline")
         invitation = Invitation.parse(text_of(request, "uri") or "")
         return self._shown(await join(belonging.client, self._node.memberships, invitation))
 

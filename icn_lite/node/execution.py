@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import ClassVar, Final, cast
+from typing import Final, cast
 
 from icn_lite.mesh import table as paths
 from icn_lite.mesh.streams import Stream, Streams
@@ -28,8 +27,9 @@ from icn_lite.model.errors import (
     PeerRefused,
     StoreError,
 )
-from icn_lite.model.job import JobSpec, WasmRuntime
+from icn_lite.model.job import WasmRuntime
 from icn_lite.model.messages import AssignJobV1, LeaseReturnV1
+from icn_lite.node.lease_run import OUTPUTS, Due, LeaseOpened, LeaseRun
 from icn_lite.node.offers import MAX_OPEN_SHARDS, ExecutorPolicy, Offers
 from icn_lite.node.preparing import Preparations
 from icn_lite.node.receipting import RunRecord, RunSubject, store_run
@@ -51,46 +51,9 @@ MAX_WAITING_RECEIPTS: Final = 4_096  # of originators that are gone; a task and 
 LAST_RETRY_MS: Final = 60_000
 STORE_RETRY_MS: Final = 10_000  # between two tries to write what a full disk refused
 MAX_MODULE_BYTES: Final = 4 << 20
-OUTPUTS: Final = "output:"  # begins the names of holders that keep outputs after their lease, the oldest first
 OUTPUTS_SHARE: Final = 4  # so much of the budget for blocks they may take: a quarter
 WAIT_S: Final = 10.0  # a waiting worker looks again at least so often
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseOpened:
-    """The first entry of a lease's journal."""
-
-    TAG: ClassVar[str] = "LeaseOpened"
-    lease: AssignJobV1
-    job: JobSpec
-
-
-@dataclass(slots=True)
-class LeaseRun:
-    """One lease of ours."""
-
-    machine: ex.LeaseWork
-    cid: Cid
-    job: JobSpec
-    opened_ms: int
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    ahead: bool = False  # the machine knows an event that may not be on the disk: it has to be made again
-
-    @property
-    def ends_ms(self) -> int:
-        """When the lease's duration is over."""
-        return self.opened_ms + self.machine.lease.duration_ms
-
-    @property
-    def holder(self) -> str:
-        """Who pins this lease's blocks."""
-        return f"lease:{self.cid}"
-
-    @property
-    def output_holder(self) -> str:
-        """Who pins its outputs beyond that: an originator fetches them when it can, after it has the receipt."""
-        return f"{OUTPUTS}{self.opened_ms:015d}:{self.cid}"
 
 
 class Executions:
@@ -102,7 +65,7 @@ class Executions:
         self._preparations = preparations
         self._policy = policy
         self.offers = Offers(shell, policy, lambda: self.open_shards)
-        self._queue: asyncio.Queue[tuple[LeaseRun, int]] = asyncio.Queue()
+        self._queue: asyncio.PriorityQueue[Due] = asyncio.PriorityQueue()  # bounded: offers.MAX_OPEN_SHARDS
         self.leases: dict[Cid, LeaseRun] = {}
         self.logs = Streams()
         self._taking = asyncio.Lock()  # of two copies of one lease that come at the same moment, one is taken
@@ -229,7 +192,7 @@ class Executions:
                 case ex.Fetch():
                     self._shell.tasks.spawn(self._fetch(run, effect), f"input of shard {effect.shard}")
                 case ex.Run():
-                    self._queue.put_nowait((run, effect.shard))
+                    self._queue.put_nowait(Due(run.ends_ms, effect.shard, run))
                 case ex.SendReceipt():
                     self._shell.tasks.spawn(self._deliver(run, effect), f"receipt of shard {effect.shard}")
                 case ex.GiveBack():
@@ -279,7 +242,8 @@ class Executions:
     async def _work(self) -> None:
         """One worker: shards one after the other, while the governor allows."""
         while True:
-            run, shard = await self._queue.get()
+            due = await self._queue.get()
+            run, shard = due.run, due.shard
             if run.machine.shards[shard].step not in (ex.Step.READY, ex.Step.RUNNING):
                 continue  # given back while it waited
             while reason := self._policy.may_begin():
@@ -297,7 +261,7 @@ class Executions:
     async def _again(self, run: LeaseRun, shard: int) -> None:
         """No receipt, no run: the disk was full, or something of ours failed."""
         await asyncio.sleep(STORE_RETRY_MS / 1000)
-        self._queue.put_nowait((run, shard))
+        self._queue.put_nowait(Due(run.ends_ms, shard, run))
 
     async def _run_shard(self, run: LeaseRun, shard: int) -> None:
         await self._apply(run, ex.RunStarted(shard))

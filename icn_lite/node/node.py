@@ -62,6 +62,7 @@ GREETINGS_AT_ONCE: Final = 8
 GREETING_MS: Final = 5_000
 MIN_BLOCK_BYTES: Final = 16 << 20  # what every node can hand on, however small its guests
 WELCOME_MANA: Final = 1_000  # what our ledger grants a bidder that it has never seen: stakes for its first jobs
+HOUR_MS: Final = 3_600_000
 COUNTER_PREFIX: Final = "refused:"
 log = logging.getLogger(__name__)
 
@@ -129,30 +130,38 @@ class Node:
         self.memberships.ensure_one()
         await stack.enter_async_context(self.pool)
         await self.care.look()
-        await self.endpoint.start()
-        stack.push_async_callback(self.endpoint.close)
+        if not config.offline:
+            await self._listen(stack)
         stack.push_async_callback(shell.tasks.close)
-        shell.courier = client = Client(self.endpoint)
-        shell.endpoints = self.endpoint.addresses()
-        shell.job_changed = self.endpoint.notify_job
-        if not config.open:
-            self.carriage = Carriage(shell, client, self.memberships, self.handlers)
-            shell.relays = self.handlers.carrier = self.carriage
-        if Role.SUBMIT in config.roles:
-            self.originations = Originations(shell, bidding_ms=config.bidding_ms, welcome_mana=WELCOME_MANA)
+        if Role.SUBMIT in config.roles and not config.offline:
+            self.originations = Originations(
+                shell, bidding_ms=config.bidding_ms, pays_late=config.pay_late, welcome_mana=WELCOME_MANA
+            )
             await self.originations.start()
         if Role.EXECUTE in config.roles:
             self.executions = Executions(shell, self.pool, self.preparations, self._policy())
             await self.executions.start()
         self.handlers.open(self.originations, self.executions)
-        if not config.open:
-            self.belonging = Belonging(shell, self.endpoint, client, self.memberships)
-        await self._propose_known()
-        await self._discover(stack)
+        if not config.offline:
+            await self._propose_known()
+            await self._discover(stack)
         shell.tasks.spawn(self.care.watch(), "care")
         control = ControlServer(self.options.home.control_socket, Commands(self).table())
         await control.start()
         stack.push_async_callback(control.close)
+
+    async def _listen(self, stack: AsyncExitStack) -> None:
+        """Open the port, and with it all ways to others."""
+        shell = self.shell
+        await self.endpoint.start()
+        stack.push_async_callback(self.endpoint.close)
+        shell.courier = client = Client(self.endpoint)
+        shell.endpoints = self.endpoint.addresses()
+        shell.job_changed = self.endpoint.notify_job
+        if not self.options.config.open:
+            self.carriage = Carriage(shell, client, self.memberships, self.handlers)
+            shell.relays = self.handlers.carrier = self.carriage
+            self.belonging = Belonging(shell, self.endpoint, client, self.memberships)
 
     def _open_accounts(self, store: Store) -> None:
         opening = grant(self.shell.did, self.options.config.initial_mana, "opening")
@@ -168,6 +177,7 @@ class Node:
             prices=prices_of(self.profile.price),
             outlook=self.care.outlook,
             bid_policy=self.options.config.bid_policy,
+            offline_ms=self.options.config.offline_hours * HOUR_MS,
             workers=self.pool.config.workers,
             advert=lambda: self.advert().cid,
             ran=self.fuel.ran,
@@ -302,6 +312,7 @@ class Node:
             "duty_pm": allowance.duty_pm,
             "reasons": list(allowance.reasons),
             "open": config.open,
+            "offline": config.offline,
             "cooperatives": list[Json](views.cooperatives_view(self.memberships)),
             "sessions": self.endpoint.sessions,
             "mdns": self.neighbourhood.available if self.neighbourhood else False,

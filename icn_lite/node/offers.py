@@ -49,6 +49,7 @@ class ExecutorPolicy:
     prices: Prices
     outlook: Callable[[], bidding.Outlook]
     bid_policy: tuple[str, ...]  # the owner's command, asked before every bid; empty: none
+    offline_ms: int  # for how long the device may be out of reach with its leases
     workers: int
     advert: Callable[[], Cid | None]
     ran: Callable[[int, int], None]  # fuel and CPU milliseconds of a run that ended
@@ -175,6 +176,7 @@ class Offers:
             max_open_shards=MAX_OPEN_SHARDS,
             max_output_bytes=self._policy.guest.output_bytes,
             attestation=self._policy.advert(),
+            offline_ms=self._policy.offline_ms,
         )
 
 

@@ -29,7 +29,7 @@ from icn_lite.model.errors import (
     StoreError,
     VerificationError,
 )
-from icn_lite.model.job import JobSpec, check_job
+from icn_lite.model.job import JobSpec, PlannedShard, check_job
 from icn_lite.model.messages import JobAnnouncementV1, LeaseReturnV1, ReceiptAckV1
 from icn_lite.model.receipt import ExecutionReceipt
 from icn_lite.node.bidders import Bidders, tender_of
@@ -63,6 +63,11 @@ class JobOpened:
     job: JobSpec
     bidding_ms: int
     lease_ms: int
+    pays_late: bool
+
+    def terms(self, shards: tuple[PlannedShard, ...], started_ms: int) -> ev.Terms:
+        """What the job's machine is made from."""
+        return ev.Terms(self.job, shards, self.bidding_ms, self.lease_ms, started_ms, self.pays_late)
 
 
 @dataclass(slots=True)
@@ -81,9 +86,10 @@ class JobRun:
 class Originations:
     """All jobs that this node submitted."""
 
-    def __init__(self, shell: Shell, *, bidding_ms: int, welcome_mana: int) -> None:
+    def __init__(self, shell: Shell, *, bidding_ms: int, pays_late: bool, welcome_mana: int) -> None:
         self._shell = shell
         self._bidding_ms = bidding_ms
+        self._pays_late = pays_late
         self.jobs: dict[Cid, JobRun] = {}
         self._submitting = asyncio.Lock()
         self._bidders = Bidders(shell, welcome_mana)
@@ -117,9 +123,9 @@ class Originations:
         if job_id in self.jobs:
             return job_id
         lease_ms = max(MIN_LEASE_MS, LEASE_FACTOR * job.compute.timeout_ms)
-        opened = JobOpened(job, self._bidding_ms, lease_ms)
+        opened = JobOpened(job, self._bidding_ms, lease_ms, self._pays_late)
         shards = await self._shell.storage.run(lambda store: read_plan(store, job.input))
-        machine = Originator(ev.Terms(job, shards, opened.bidding_ms, lease_ms, now_ms))
+        machine = Originator(opened.terms(shards, now_ms))
         effects = machine.start()
 
         def commit(store: Store) -> None:
@@ -305,7 +311,7 @@ class Originations:
         if not isinstance(opened, JobOpened):
             raise StoreError(f"the journal of job {job} does not begin with its opening")
         shards = await self._shell.storage.run(lambda store: read_plan(store, opened.job.input))
-        machine = Originator(ev.Terms(opened.job, shards, opened.bidding_ms, opened.lease_ms, first.at_ms))
+        machine = Originator(opened.terms(shards, first.at_ms))
         run = JobRun(machine, job, self._announcement(opened))
         last_ms, judged = first.at_ms, list[ev.Judged]()
         for data in entries[1:]:

@@ -83,6 +83,32 @@ class Relays(Protocol):
     def capability(self, did: Did) -> NodeCapability | None: ...
 
 
+class NoCourier:
+    """The way to nobody, of a node that was started offline."""
+
+    async def post(self, uri: str, path: str, block: bytes, *, deadline_ms: int = 0, to: Did | None = None) -> object:
+        """Raises `PeerError`."""
+        raise _offline()
+
+    async def advertise(self, uri: str, *, deadline_ms: int = 0) -> Sealed[CapabilityAdvertisementV1]:
+        """Raises `PeerError`."""
+        raise _offline()
+
+    async def post_receipt(
+        self, uri: str, block: bytes, *, deadline_ms: int = 0, to: Did | None = None
+    ) -> Sealed[ReceiptAckV1]:
+        """Raises `PeerError`."""
+        raise _offline()
+
+    async def fetch_block(self, uris: Sequence[str], cid: Cid, max_bytes: int, *, deadline_ms: int = 0) -> bytes:
+        """Raises `PeerError`."""
+        raise _offline()
+
+
+def _offline() -> PeerError:
+    return PeerError("this node was started with --offline", hint="start it without: what waits is then sent")
+
+
 @dataclass(slots=True)
 class Shell:
     """One node's shared parts."""
@@ -91,8 +117,8 @@ class Shell:
     clock: Clock
     storage: Storage
     peers: PeerBook
-    courier: Courier = field(init=False)  # set when the endpoint listens
-    job_changed: Callable[[Cid], None] = field(init=False)  # rings those who observe a job; set likewise
+    courier: Courier = field(default_factory=lambda: NoCourier())  # another when the endpoint listens
+    job_changed: Callable[[Cid], None] = lambda job: None  # rings those who observe a job; set likewise
     relays: Relays | None = None  # set when the endpoint listens, where it is guarded
     endpoints: tuple[str, ...] = ()
     tasks: Tasks = field(default_factory=Tasks)

@@ -50,6 +50,7 @@ class BidderView:
     open_shards: int
     max_open_shards: int
     max_output_bytes: int  # of a shard; the run itself has the job's limit, so that others can repeat it
+    offline_ms: int = 0  # for how long it may be out of reach with what it took
     attestation: Cid | None = None
     proof: Cid | None = None  # the receipt of the standard benchmark, which anyone can re-run
 
@@ -121,6 +122,7 @@ def _offer(announcement: JobAnnouncementV1, view: BidderView) -> Bid | Refusal:
             max_shards=view.max_open_shards - view.open_shards,
             capability_proof=CapabilityProof(resource_attestation=view.attestation, benchmark_results=view.proof),
             region=capability.region,
+            offline_ms=view.offline_ms,
         )
     except DocumentError as error:
         return _no("bounds", error.message)

@@ -37,9 +37,10 @@ def lease_document(offer: OfferLease, terms: Terms, job_id: Cid, issued_at_s: in
         stage=STAGE,
         module=job.runtime.module,
         shards=offer.shards,
-        duration_ms=terms.lease_ms,
+        duration_ms=offer.duration_ms,
         max_fuel=job.compute.max_fuel,
         issued_at=issued_at_s,
+        pays_late=terms.pays_late,
     )
 
 

@@ -27,6 +27,7 @@ from icn_lite.work.shards import ShardPool
 MAX_STRIKES: Final = 8  # then an executor gets no more leases of this job: it was away for two minutes
 MAX_PAUSE_DOUBLINGS: Final = 5  # half a minute: shorter than the patience of a job that waits for its last executor
 LEASES_AHEAD: Final = 2  # leases that an executor holds at once: one runs while the next one's input travels
+LEASES_AWAY: Final = 4  # of one that may go out of reach: all that it takes along
 REFUSAL_PAUSE_MS: Final = 1_000  # an executor that refused or returned a lease is asked again after this, doubled
 
 
@@ -38,6 +39,7 @@ class LeaseState:
     grants: dict[int, ShardGrant]
     open: set[int]
     ends_ms: int
+    duration_ms: int
     answered: bool = False
     taken: dict[int, int] = field(default_factory=dict)
 
@@ -98,7 +100,8 @@ class LeaseBook:
         rates = {did: state.taken.bid.compute_score.fuel_per_s for did, state in willing.items()}
         offers: list[OfferLease] = []
         for did, state in willing.items():
-            while state.ask_after_ms is None and state.open_leases < LEASES_AHEAD:
+            ahead = LEASES_AWAY if state.taken.bid.offline_ms else LEASES_AHEAD
+            while state.ask_after_ms is None and state.open_leases < ahead:
                 most = min(MAX_LEASE_SHARDS, max(1, state.taken.bid.max_shards))
                 size = self.pool.batch_size(did, rates, most)
                 indices = self.pool.take(did, size, functools.partial(self._reserve, did, state))
@@ -121,25 +124,31 @@ class LeaseBook:
         grants = {index: ShardGrant(index, self.terms.shards[index].input, state.prices[index]) for index in indices}
         number = len(self.leases).to_bytes(4, "big")
         nonce = hashlib.sha256(self.terms.job.nonce + number + executor.public_key).digest()[:16]
-        # Until the answer is in, the lease may have begun any time from now on.
-        lease = LeaseState(executor, grants, set(grants), now_ms + 2 * self.terms.lease_ms)
+        duration_ms = self._duration_ms(state.taken.bid.offline_ms, now_ms)
+        # Until the answer is in, the lease may have begun at any time for as long as the offer may travel.
+        lease = LeaseState(executor, grants, set(grants), now_ms + self.terms.lease_ms + duration_ms, duration_ms)
         state.open_leases += 1
         self.leases[nonce] = lease
         for index in indices:
             self._owing[index][executor] = lease
         return self.offer(nonce)
 
+    def _duration_ms(self, offline_ms: int, now_ms: int) -> int:
+        """A lease's duration: longer for who may be out of reach, as far as others still have time after it."""
+        spare_ms = self.terms.deadline_ms - now_ms - 2 * self.terms.lease_ms
+        return self.terms.lease_ms + max(0, min(offline_ms, spare_ms))
+
     def offer(self, nonce: bytes) -> OfferLease:
         """The offer of a lease, the same whenever it is made."""
         lease = self.leases[nonce]
         bid = self.executors[lease.executor].taken.cid
-        return OfferLease(nonce, lease.executor, bid, tuple(lease.grants.values()))
+        return OfferLease(nonce, lease.executor, bid, tuple(lease.grants.values()), lease.duration_ms)
 
     def answered(self, lease: LeaseState, now_ms: int) -> None:
         """The executor accepted: the lease runs from now."""
         if not lease.answered:
             lease.answered = True
-            lease.ends_ms = now_ms + self.terms.lease_ms
+            lease.ends_ms = now_ms + lease.duration_ms
 
     def strike(self, executor: Did) -> None:
         """It cost time and brought nothing."""

@@ -334,7 +334,7 @@ class Originator:
             effects += self._reject(dissenter.executor)
         # First those whose price was put aside for them; what is then left is for those who had let their lease go.
         for agreeing in sorted(verdict.agreeing, key=lambda agreeing: agreeing.executor not in promised):
-            effects += self._pay(shard, agreeing)
+            effects += self._pay(shard, agreeing, promised=agreeing.executor in promised)
         return effects + self._after_verdict(shard)
 
     def _after_verdict(self, shard: int) -> list[Effect]:
@@ -368,12 +368,14 @@ class Originator:
         sentence = f"shard {shard} failed {len(failures)} times, at last by {reason.value}"
         return self._end(Phase.FAILED, reason, JobErrorCode.RESOURCE_EXHAUSTED, sentence)
 
-    def _pay(self, shard: int, finding: Finding) -> list[Effect]:
-        """Who agreed with the majority is paid in full, dissent or not: it did what was asked."""
+    def _pay(self, shard: int, finding: Finding, *, promised: bool) -> list[Effect]:
+        """Who agreed with the majority is paid in full, dissent or not; who came late, if its lease says so."""
+        judged = ev.Judged(finding.executor, ValidationOutcome.ACCEPTED)
+        if not promised and not self.terms.pays_late:
+            return [judged]
         share = self._book.pay(finding.executor, shard)
         run = settle.ShardRun(self._job_id, 0, shard, finding.executor, finding.receipt)
-        outcome = ValidationOutcome.ACCEPTED
-        return [ev.MoveMana(settle.pay_shard(run, share, outcome)), ev.Judged(finding.executor, outcome)]
+        return [ev.MoveMana(settle.pay_shard(run, share, ValidationOutcome.ACCEPTED)), judged]
 
     def _reject(self, executor: Did) -> list[Effect]:
         """One of its results is false: it loses its stake and gets no more leases."""

@@ -43,6 +43,7 @@ class Terms:
     bidding_ms: int
     lease_ms: int
     started_ms: int
+    pays_late: bool = True  # for results that come after their lease, from what is left of the budget
 
     @property
     def deadline_ms(self) -> int:
@@ -181,6 +182,7 @@ class OfferLease:
     executor: Did
     bid: Cid
     shards: tuple[ShardGrant, ...]
+    duration_ms: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ def desk_in(phase: ev.Phase) -> Desk:
 
 def one_of_each(desk: Desk) -> list[ev.Event]:
     """An event of every kind that would mean something in its right phase."""
-    lease = next(iter(desk.machine.offers()), ev.OfferLease(bytes(16), did_of(1), Cid.of_raw(b""), ()))
+    lease = next(iter(desk.machine.offers()), ev.OfferLease(bytes(16), did_of(1), Cid.of_raw(b""), (), LEASE_MS))
     receipt = receipt_of(desk.terms, lease, 0, price=0)
     return [
         bid_taken(desk.terms, 3),

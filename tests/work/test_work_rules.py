@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from work_samples import MODULE, SUBMITTER, Desk, Says, bid_taken, did_of, offers_in, receipt_of, terms_of
+from work_samples import LEASE_MS, MODULE, SUBMITTER, Desk, Says, bid_taken, did_of, offers_in, receipt_of, terms_of
 
 from icn_lite.market.endurance import Reserve
 from icn_lite.market.match import Refusal
@@ -37,7 +37,7 @@ from icn_lite.work.shards import ShardPool
 
 MANY = settings(max_examples=150, derandomize=True, deadline=None)
 TERMS = terms_of(1, 2)
-GRANT = ev.OfferLease(bytes(16), did_of(1), Cid.of_raw(b"bid"), ())
+GRANT = ev.OfferLease(bytes(16), did_of(1), Cid.of_raw(b"bid"), (), LEASE_MS)
 VOTES = [
     Finding.of(receipt_of(TERMS, GRANT, 0, Says(fuel=fuel), price=0).receipt, Cid.of_raw(b"r")).vote
     for fuel in range(5)

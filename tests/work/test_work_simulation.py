@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from work_samples import SUBMITTER, did_of, receipt_of, terms_of
-from work_simulation import PlainLedger, Plan, Weather, World, accounts_of, balance_of, truth_of
+from work_simulation import PlainLedger, Plan, Weather, World, accounts_of, balance_of
+from work_worker import truth_of
 
 from icn_lite.store.db import Store
 from icn_lite.work import executor as ex
@@ -23,7 +24,7 @@ LIARS = {"lies", "fuel", "equivocates"}
 def true_vote(plan: Plan, shard: int) -> Vote:
     """What an honest receipt says about a shard."""
     terms = terms_of(plan.shards, plan.copies)
-    grant = ev.OfferLease(bytes(16), did_of(1), terms.job.id, ())
+    grant = ev.OfferLease(bytes(16), did_of(1), terms.job.id, (), terms.lease_ms)
     return vote_of(receipt_of(terms, grant, shard, truth_of(plan, shard), price=0).receipt)
 
 
