@@ -73,14 +73,15 @@ class Ephemeral:
         return value
 
 
-class _Schedule:
-    """The running hash and the chaining key of one handshake."""
+class Schedule:
+    """The running hash and the chaining key of one run of a protocol, which begins with its name and a first text."""
 
-    def __init__(self, offer: Offer) -> None:
-        self.chain = hashlib.sha256(PROTOCOL).digest()
-        self.hash = hashlib.sha256(self.chain + handshake.encode(offer)).digest()
+    def __init__(self, protocol: bytes, first: bytes) -> None:
+        self.chain = hashlib.sha256(protocol).digest()
+        self.hash = hashlib.sha256(self.chain + first).digest()
 
     def mix_hash(self, data: bytes) -> None:
+        """Take what was sent into the hash."""
         self.hash = hashlib.sha256(self.hash + data).digest()
 
     def mix_key(self, shared: bytes) -> bytes:
@@ -94,15 +95,17 @@ class _Schedule:
         return hashlib.sha256(self.hash + cbor.encode(schema.to_value(said))).digest()
 
     def seal(self, key: bytes, plain: bytes) -> bytes:
+        """One message under its own key, bound to everything before it."""
         sealed: bytes = bindings.crypto_aead_chacha20poly1305_ietf_encrypt(plain, self.hash, _NONCE, key)
         self.mix_hash(sealed)
         return sealed
 
     def open(self, key: bytes, sealed: bytes) -> bytes:
+        """The message of the other side; raises `SignatureError`. It is not in the hash yet."""
         try:
             plain: bytes = bindings.crypto_aead_chacha20poly1305_ietf_decrypt(sealed, self.hash, _NONCE, key)
         except CryptoError as error:
-            raise SignatureError("the handshake does not hold: it was changed, or is none of this offer's") from error
+            raise SignatureError("what was sealed does not hold: it was changed, or belongs elsewhere") from error
         return plain
 
     def split(self) -> Keys:
@@ -115,7 +118,7 @@ class Initiator:
     """The asking side: made with an offer, gives the proof, reads the grant."""
 
     def __init__(self, offer: Offer, ephemeral: Ephemeral) -> None:
-        self._schedule = _Schedule(offer)
+        self._schedule = Schedule(PROTOCOL, handshake.encode(offer))
         self._offer = offer
         self._ephemeral = ephemeral
 
@@ -147,7 +150,7 @@ class Responder:
     """The side that is asked: reads one proof that answers `offer`, gives the grant."""
 
     def __init__(self, offer: Offer, ephemeral: Ephemeral) -> None:
-        self._schedule = _Schedule(offer)
+        self._schedule = Schedule(PROTOCOL, handshake.encode(offer))
         self._ephemeral = ephemeral
         self._public = b""
         self._before = b""

@@ -50,7 +50,7 @@ class Remote:
 
     host: str
     port: int
-    transport: Literal["udp", "tcp"]
+    transport: Literal["udp", "tcp", "letter"]  # a letter: the address is that of whoever brought it
     speaker: Speaker | None = None
 
 

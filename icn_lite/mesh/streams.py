@@ -24,6 +24,8 @@ MAX_STREAMS: Final = 64  # the oldest goes for a new one
 MAX_STREAM_BYTES: Final = 64 << 10  # of one stream; what a run may log is less in every profile but the largest
 UDP_BYTES: Final = 768  # with its frame one block
 TCP_BYTES: Final = 16 << 10
+LETTER_BYTES: Final = 2 << 10  # what an answer in a letter has room for
+PIECE_BYTES: Final = {"udp": UDP_BYTES, "tcp": TCP_BYTES, "letter": LETTER_BYTES}  # by how a reader asks
 MAX_PIECE_BYTES: Final = TCP_BYTES + 64
 MAX_OFFSET: Final = 1 << 31
 

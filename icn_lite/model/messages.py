@@ -18,7 +18,7 @@ from icn_lite.model.did import Did
 from icn_lite.model.errors import DocumentError
 from icn_lite.model.job import JobSpec
 from icn_lite.model.membership import Membership, Revocation
-from icn_lite.model.parcel import Parcel, Reply
+from icn_lite.model.parcel import Notice, Parcel, Reply
 from icn_lite.model.receipt import ExecutionReceipt
 from icn_lite.model.schema import MaxLen, Range
 from icn_lite.model.status import JobStatus, StandardJobStatus
@@ -216,6 +216,7 @@ OWN_MESSAGES: Final[dict[str, type]] = {
     "ExecutionReceipt": ExecutionReceipt,
     "Membership": Membership,
     "Revocation": Revocation,
+    "Notice": Notice,
     "Parcel": Parcel,
     "Reply": Reply,
 }

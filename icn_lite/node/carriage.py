@@ -18,7 +18,7 @@ from icn_lite.model import cbor, document
 from icn_lite.model.capability import NodeCapability
 from icn_lite.model.cid import Cid
 from icn_lite.model.did import Did
-from icn_lite.model.parcel import MAX_LIFETIME_MS, Envelope
+from icn_lite.model.parcel import MAX_LIFETIME_MS, Envelope, Method, Question
 from icn_lite.node.memberships import Memberships
 from icn_lite.node.parcels import Parcels
 from icn_lite.node.passing import Passing
@@ -77,7 +77,11 @@ class Carriage:
 
     async def send(self, to: Did, path: str, block: bytes) -> bytes:
         """Bring a signed block to somebody; returns the body of the reply."""
-        return await self.parcels.send(to, path, block)
+        return await self.parcels.ask(to, Question(Method.POST, path, block))
+
+    async def get(self, to: Did, path: str) -> bytes:
+        """Read a small resource of somebody; returns its body."""
+        return await self.parcels.ask(to, Question(Method.GET, path))
 
     async def fetch(self, of: Did, cid: Cid, most: int) -> bytes:
         """A block or blob that somebody has who is no neighbour."""

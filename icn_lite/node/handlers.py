@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from icn_lite.mesh.addresses import PeerAddress
 from icn_lite.mesh.ports import Carrier, Remote
-from icn_lite.mesh.streams import TCP_BYTES, UDP_BYTES, Piece, Where
+from icn_lite.mesh.streams import PIECE_BYTES, Piece, Where
 from icn_lite.model.bid import Bid
 from icn_lite.model.cid import Cid
 from icn_lite.model.document import Sealed
@@ -107,9 +107,8 @@ class Handlers:
         await self._opened.wait()
         if self.executions is None:
             raise NotSupported("this node runs no work for others")
-        most = TCP_BYTES if remote.transport == "tcp" else UDP_BYTES
         asker = remote.speaker.did if remote.speaker is not None else None
-        return await self.executions.logs.read(lease, where, most, asker)
+        return await self.executions.logs.read(lease, where, PIECE_BYTES[remote.transport], asker)
 
     def on_refused(self, kind: str) -> None:
         """One refusal more."""

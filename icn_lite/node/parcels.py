@@ -8,20 +8,44 @@ so a neighbour that makes one up is as good as silent.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import OrderedDict
+from dataclasses import replace
 from typing import Final
 
 from icn_lite.mesh import problem, table
+from icn_lite.mesh.letter import LetterOut
+from icn_lite.mesh.noise import Ephemeral
 from icn_lite.mesh.ports import Remote
 from icn_lite.model import document
 from icn_lite.model.cid import Cid
 from icn_lite.model.did import Did
 from icn_lite.model.document import Sealed
-from icn_lite.model.errors import DeviceRefuses, IcnLiteError, JobErrorCode, PeerError, PeerRefused, VerificationError
-from icn_lite.model.parcel import MAX_BODY_BYTES, MAX_HOPS, MAX_LIFETIME_MS, Envelope, Parcel, Reply, read_reply
+from icn_lite.model.errors import (
+    DeviceRefuses,
+    DocumentError,
+    IcnLiteError,
+    JobErrorCode,
+    PeerError,
+    PeerRefused,
+    SignatureError,
+)
+from icn_lite.model.parcel import (
+    MAX_BODY_BYTES,
+    MAX_HOPS,
+    MAX_LIFETIME_MS,
+    Answer,
+    Envelope,
+    Parcel,
+    Question,
+    Reply,
+    SealedAnswer,
+    read_reply,
+)
 from icn_lite.node.post import Post, fulfil, source_of
 from icn_lite.work.relay import Answered, Arrived, Deliver, Effect, Failed, Forward, GiveUp, Repeat, Why
 
+KEYS_TRIED: Final = 3  # none known, one that ran out meanwhile, the one that was told
 SEND_MS: Final = 15_000  # for a reply from any distance; less than an endpoint gives its handlers
 MARGIN_MS: Final = 150  # of that, each node on the way keeps so much for itself
 MAX_REPLIES: Final = 256  # that may be asked for again, 4 KiB each
@@ -36,29 +60,49 @@ class Parcels:
         self._relay = post.relay
         self._replies: OrderedDict[Cid, asyncio.Future[bytes]] = OrderedDict()
 
-    async def send(self, to: Did, path: str, block: bytes) -> bytes:
-        """Bring a signed block to somebody through neighbours; returns the body of its reply.
+    async def ask(self, to: Did, question: Question) -> bytes:
+        """Ask somebody through neighbours, in a letter that only it can open; returns the body of its answer.
 
-        Raises `PeerRefused` for its signed refusal, else `PeerError`.
+        Where its mailbox key isn't known, or is forgotten there, the first reply tells it, and the question goes out
+        again. Raises `PeerRefused` for its signed refusal, else `PeerError`.
         """
-        if len(block) > MAX_BODY_BYTES:
-            raise PeerError(f"{len(block)} bytes are too much for a parcel, at most {MAX_BODY_BYTES} are carried")
-        sealed = self._post.seal(path, block, to, SEND_MS)
-        envelope = Envelope(sealed.block, MAX_HOPS, 0, SEND_MS)
+        if len(question.body) > MAX_BODY_BYTES:
+            size = len(question.body)
+            raise PeerError(f"{size} bytes are too much for a parcel, at most {MAX_BODY_BYTES} are carried")
+        until_ms = self._post.now_ms() + SEND_MS
+        for _ in range(KEYS_TRIED):
+            answer = await self._asked(to, question, until_ms)
+            if answer is None:
+                continue
+            if answer.code.startswith("2."):
+                return answer.body
+            raise _refusal(to, answer)
+        raise PeerError(f"{to} can't open what is sealed for the keys that it tells", hint="is it restarting?")
+
+    async def _asked(self, to: Did, question: Question, until_ms: int) -> Answer | None:
+        """Send one parcel; None where its receiver only tells its key."""
+        post = self._post
+        draft, mailbox = post.parcel(to, SEND_MS), post.key_of(to)
+        letter = LetterOut(draft, mailbox, Ephemeral.of(secrets.token_bytes(32))) if mailbox is not None else None
+        parcel = replace(draft, letter=letter.seal(question)) if letter is not None else draft
+        sealed = document.seal(parcel, post.shell.signer)
+        envelope = Envelope(sealed.block, MAX_HOPS, 0, max(0, until_ms - post.now_ms()))
         arrived = Arrived(sealed.cid, to, None, MAX_HOPS, len(sealed.block))
         try:
             reply = read_reply(await self._settle(arrived, sealed, envelope, None), sealed.cid, to)
         except DeviceRefuses as busy:  # ourselves
             raise PeerError(f"{to} is not asked now: {busy.message}") from busy
-        if reply.code.startswith("2."):
-            return reply.body
-        raise _refusal(to, reply)
+        post.learn_key(to, reply.mailbox)
+        if letter is None or reply.answer is None:
+            return None
+        try:
+            return letter.open(reply.answer)
+        except (DocumentError, SignatureError) as error:
+            raise PeerError(f"{to} answered what doesn't hold: {error.message}") from error
 
     async def take(self, envelope: Envelope, remote: Remote) -> bytes:
         """A neighbour hands a parcel over; returns its signed reply."""
-        source, sealed = source_of(remote), self._post.open(envelope)
-        if sealed.document.to is None:
-            raise VerificationError("a parcel for everybody is no parcel for somebody")
+        source, sealed = source_of(remote), self._post.open_parcel(envelope)
         self._post.learn(sealed.signer, source, envelope.hops)
         arrived = Arrived(sealed.cid, sealed.document.to, source, envelope.hops, len(envelope.parcel))
         return await self._settle(arrived, sealed, envelope, remote)
@@ -121,10 +165,14 @@ class Parcels:
         return reply
 
     async def _delivered(self, way: _Way) -> bytes:
-        outcome = await self._post.delivery.deliver(way.sealed, way.bringer or Remote("", 0, "tcp"))
-        signer = self._post.shell.signer
-        reply = Reply(signer.did, way.sealed.cid, outcome.code, outcome.body, outcome.retry_after_s)
-        return document.seal(reply, signer).block
+        post, parcel = self._post, way.sealed.document
+        opened = post.mailbox.open(way.sealed, post.now_ms())
+        mailbox, signer = post.mailbox.key(post.now_ms()), post.shell.signer
+        answer: SealedAnswer | None = None
+        if opened is not None:
+            said = await post.delivery.letter(parcel, opened.question, way.bringer or Remote("", 0, "letter"))
+            answer = opened.answer(said, Ephemeral.of(secrets.token_bytes(32)))
+        return document.seal(Reply(signer.did, way.sealed.cid, mailbox, answer), signer).block
 
 
 class _Way:
@@ -142,7 +190,6 @@ class _Way:
     @property
     def to(self) -> Did:
         """For whom it is."""
-        assert self.sealed.document.to is not None
         return self.sealed.document.to
 
 
@@ -152,15 +199,15 @@ def _given_up(effect: GiveUp, to: Did) -> IcnLiteError:
     return PeerError(f"{to} is not reached: {effect.why.value}", hint="see `icn-lite peers`")
 
 
-def _refusal(to: Did, reply: Reply) -> PeerRefused:
+def _refusal(to: Did, answer: Answer) -> PeerRefused:
     """What the receiver refused, as if it had been asked without anybody between."""
-    told = problem.decode(reply.body) or problem.Problem(reply.code)
+    told = problem.decode(answer.body) or problem.Problem(answer.code)
     said = f"{told.title}: {told.detail}" if told.detail else told.title
     return PeerRefused(
-        f"{to} refused ({reply.code}): {said}",
-        response=reply.code,
+        f"{to} refused ({answer.code}): {said}",
+        response=answer.code,
         problem=told.kind,
-        retry_after_s=reply.retry_after_s,
+        retry_after_s=answer.retry_after_s,
         hint=told.hint,
         code=_J_CODES.get(told.code),
     )

@@ -21,7 +21,7 @@ from icn_lite.model.did import Did
 from icn_lite.model.document import Sealed
 from icn_lite.model.errors import IcnLiteError, PeerError, PeerRefused
 from icn_lite.model.messages import CapabilityAdvertisementV1
-from icn_lite.model.parcel import MAX_BODY_BYTES, MAX_HOPS, MAX_LIFETIME_MS, Envelope, Parcel
+from icn_lite.model.parcel import MAX_BODY_BYTES, MAX_HOPS, MAX_LIFETIME_MS, Envelope, Notice
 from icn_lite.node.post import Post
 from icn_lite.node.pulling import Pulling
 from icn_lite.work.gossip import PAGE, Deliver, Effect, Gossip, Push, Rumour
@@ -57,7 +57,7 @@ class Rumours:
             log.info("%d bytes for %s are told to neighbours only", len(block), path)
             return
         lifetime_ms = max(1, min(lifetime_ms, MAX_LIFETIME_MS))
-        sealed = self._post.seal(path, block, None, lifetime_ms)
+        sealed = self._post.notice(path, block, lifetime_ms)
         rumour = Rumour(sealed.cid, sealed.signer, sealed.block, MAX_HOPS, 0, lifetime_ms)
         self._perform(self.gossip.heard(rumour, None, self._post.neighbours(), self._post.now_ms()), None, NOBODY)
 
@@ -68,9 +68,7 @@ class Rumours:
         if known is not None:  # its signature was checked the first time
             post.learn(known, source, envelope.hops)
             return
-        sealed = post.open(envelope)
-        if sealed.document.to is not None:
-            raise Refusal("not_found", "this parcel is for somebody")
+        sealed = post.open_notice(envelope)
         if sealed.signer == self._shell.did:
             return
         post.learn(sealed.signer, source, envelope.hops)
@@ -102,7 +100,7 @@ class Rumours:
                     log.debug("a rumour from %s is left out: %s", did, error)
         return len(names), after
 
-    def _perform(self, effects: list[Effect], sealed: Sealed[Parcel] | None, bringer: Remote) -> None:
+    def _perform(self, effects: list[Effect], sealed: Sealed[Notice] | None, bringer: Remote) -> None:
         for effect in effects:
             match effect:
                 case Deliver() if sealed is not None:
@@ -111,15 +109,15 @@ class Rumours:
                     for did in targets:
                         self._shell.tasks.spawn(self._push(cid, did), f"rumour to {did.short}")
 
-    async def _hear(self, sealed: Sealed[Parcel], bringer: Remote) -> None:
+    async def _hear(self, sealed: Sealed[Notice], bringer: Remote) -> None:
         """What a rumour says to this node."""
-        parcel = sealed.document
-        if parcel.path == table.CAPABILITY:
-            self._keep_advert(document.unseal(CapabilityAdvertisementV1, parcel.body), parcel.sender)
+        notice = sealed.document
+        if notice.path == table.CAPABILITY:
+            self._keep_advert(document.unseal(CapabilityAdvertisementV1, notice.body), notice.sender)
             return
-        outcome = await self._post.delivery.deliver(sealed, bringer)
-        if not outcome.code.startswith("2."):
-            log.debug("a rumour of %s was not taken: %s", parcel.sender, outcome.code)
+        answer = await self._post.delivery.notice(notice, bringer)
+        if not answer.code.startswith("2."):
+            log.debug("a rumour of %s was not taken: %s", notice.sender, answer.code)
 
     def _keep_advert(self, advert: Sealed[CapabilityAdvertisementV1], sender: Did) -> None:
         known = self._adverts.get(advert.signer)

@@ -5,16 +5,21 @@ Nobody but the first and the last node has a part in the job; between them every
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from node_world import World, ended, submit, until
 
 from icn_lite.mesh import table
+from icn_lite.mesh.letter import LetterOut
+from icn_lite.mesh.noise import Ephemeral
 from icn_lite.mesh.ports import Remote
 from icn_lite.model.cid import Cid
 from icn_lite.model.cose import KeySigner
-from icn_lite.model.document import seal
+from icn_lite.model.did import Did
+from icn_lite.model.document import Sealed, seal
 from icn_lite.model.errors import PeerError, PeerRefused
-from icn_lite.model.parcel import Envelope, Parcel, Reply
+from icn_lite.model.parcel import Envelope, Method, Notice, Parcel, Question, Reply
 from icn_lite.node.config import Role
 from icn_lite.node.node import Node
 from icn_lite.node.passing import KEPT_BYTES
@@ -101,33 +106,76 @@ async def test_what_strangers_sign_is_not_handed_on(world: World) -> None:
     await heard_of(first, last)
     assert first.carriage is not None
     stranger = KeySigner(b"s" * 32)
-    parcel = Parcel(stranger.did, table.BIDS, b"a bid", (), 10_000, bytes(16), last.shell.did)
+    parcel = Parcel(stranger.did, last.shell.did, (), 10_000, bytes(16), bytes(32))
     envelope = Envelope(seal(parcel, stranger).block, 5, 0, 5_000)
     with pytest.raises(PeerRefused, match=r"4\.03"):
         await first.carriage.post.hand(middle.shell.did, table.PARCELS, envelope, 5_000)
-    rumour = Parcel(stranger.did, table.JOBS, b"a job", (), 10_000, bytes(16))
+    rumour = Notice(stranger.did, table.JOBS, b"a job", (), 10_000, bytes(16), bytes(32))
     with pytest.raises(PeerRefused, match=r"4\.03"):
         await first.carriage.post.hand(
             middle.shell.did, table.RUMOURS, Envelope(seal(rumour, stranger).block, 5, 0), 5_000
         )
 
 
-@pytest.mark.parametrize("what", ["over", "changed", "path", "hops", "everybody"])
+def sealed_for(sender: Node, to: Did, question: Question, lifetime_ms: int = 10_000) -> Sealed[Parcel]:
+    """A parcel of `sender` with a letter in it."""
+    assert sender.carriage is not None
+    post = sender.carriage.post
+    mailbox = post.key_of(to)
+    assert mailbox is not None
+    draft = post.parcel(to, lifetime_ms)
+    letter = LetterOut(draft, mailbox, Ephemeral.of(b"e" * 32)).seal(question)
+    return seal(replace(draft, letter=letter), sender.shell.signer)
+
+
+A_BID = Question(Method.POST, table.BIDS, b"a bid")
+
+
+@pytest.mark.parametrize("what", ["over", "changed", "hops", "everybody"])
 async def test_parcels_that_are_not_taken(world: World, what: str) -> None:
     first, middle, last = await line(world, 3)
     await heard_of(first, last)
     assert first.carriage is not None
     post = first.carriage.post
-    to = None if what == "everybody" else last.shell.did
-    path = table.JOBS if what == "everybody" else table.CAPABILITY if what == "path" else table.BIDS
-    block = post.seal(path, b"a bid", to, 1_000).block
+    block = sealed_for(first, last.shell.did, A_BID, 1_000).block
+    if what == "everybody":
+        block = post.notice(table.JOBS, b"a job", 1_000).block
     if what == "changed":
         block = block[:-1] + bytes((block[-1] ^ 1,))
     envelope = Envelope(block, 0 if what == "hops" else 5, 1_000 if what == "over" else 0, 5_000)
-    code = {"over": "5.02", "changed": "4.01", "path": "4.04", "hops": "5.02", "everybody": "4.22"}[what]
+    code = {"over": "5.02", "changed": "4.01", "hops": "5.02", "everybody": "4.01"}[what]
     with pytest.raises(PeerRefused) as refused:
         await post.hand(middle.shell.did, table.PARCELS, envelope, 5_000)
     assert refused.value.response == code
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        Question(Method.POST, table.CAPABILITY, b"an advertisement"),
+        Question(Method.GET, table.BLOCK.replace("{cid}", str(Cid.of_raw(b"x")))),
+        Question(Method.GET, table.JOBS),
+        Question(Method.GET, "/icn/jobs/{cid}"),
+        Question(Method.POST, table.JOIN),
+    ],
+)
+async def test_letters_are_taken_for_some_resources_only(world: World, question: Question) -> None:
+    first, _, last = await line(world, 3)
+    await heard_of(first, last)
+    assert first.carriage is not None
+    with pytest.raises(PeerRefused) as refused:
+        await first.carriage.parcels.ask(last.shell.did, question)
+    assert refused.value.response == "4.04"
+
+
+async def test_a_notice_of_what_is_for_one_is_not_handed_on(world: World) -> None:
+    first, middle, last = await line(world, 3)
+    await heard_of(first, last)
+    assert first.carriage is not None
+    envelope = Envelope(first.carriage.post.notice(table.BIDS, b"a bid", 1_000).block, 5, 0)
+    with pytest.raises(PeerRefused) as refused:
+        await first.carriage.post.hand(middle.shell.did, table.RUMOURS, envelope, 5_000)
+    assert refused.value.response == "4.04"
 
 
 async def test_a_reply_that_a_relay_makes_up_counts_for_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +186,7 @@ async def test_a_reply_that_a_relay_makes_up_counts_for_nothing(world: World, mo
 
     async def lie(envelope: Envelope, remote: Remote) -> bytes:
         parcel = Cid.of_dag_cbor(envelope.parcel)
-        return seal(Reply(middle.shell.did, parcel, "2.04", b""), middle.shell.signer).block
+        return seal(Reply(middle.shell.did, parcel, bytes(32)), middle.shell.signer).block
 
     monkeypatch.setattr(middle.carriage.parcels, "take", lie)
     with pytest.raises(PeerError) as lost:
@@ -157,7 +205,8 @@ async def test_the_same_parcel_from_the_same_neighbour_is_done_once(
     done: list[bytes] = []
     monkeypatch.setattr(last.executions, "on_lease", lambda sealed: done.append(sealed.block))
     post = first.carriage.post
-    envelope = Envelope(post.seal(table.LEASES, b"no lease", last.shell.did, 10_000).block, 5, 0, 5_000)
+    question = Question(Method.POST, table.LEASES, b"no lease")
+    envelope = Envelope(sealed_for(first, last.shell.did, question).block, 5, 0, 5_000)
     replies = [await post.hand(middle.shell.did, table.PARCELS, envelope, 5_000) for _ in range(3)]
     assert len(set(replies)) == 1
     assert last.carriage is not None
