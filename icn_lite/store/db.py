@@ -1,8 +1,8 @@
 """The store of one node: its home folder, its lock, and everything kept in `node.db`.
 
 `Store.open` takes the home's lock, checks the file after an unclean end, brings the tables up to date and hands out
-the parts (`blocks`, `journal`, `jobs`, `receipts`, `ledger`, `peers`, `counters`). A store opened with `read_only`
-takes no lock and may read while a node runs. Both belong to the thread that opened them.
+the parts (`blocks`, `journal`, `jobs`, `receipts`, `chains`, `acks`, `ledger`, `peers`, `counters`). A store opened
+with `read_only` takes no lock and may read while a node runs. Both belong to the thread that opened them.
 
 What returned from `transaction()` (or from a single change outside one) survives a killed process, a power cut and a
 full disk; everything else leaves no trace.
@@ -17,7 +17,9 @@ from typing import Final, Self
 
 from icn_lite.model.errors import StoreError
 from icn_lite.store import database, schema
+from icn_lite.store.acks import Acks
 from icn_lite.store.blocks import DEFAULT_BUDGET_BYTES, Blocks
+from icn_lite.store.chains import Chains
 from icn_lite.store.counters import Counters
 from icn_lite.store.database import Database
 from icn_lite.store.jobs import Jobs
@@ -44,7 +46,9 @@ class Store:
         self.blocks = Blocks(connection, block_budget_bytes)
         self.journal = Journal(connection)
         self.jobs = Jobs(connection)
-        self.receipts = Receipts(connection)
+        self.chains = Chains(connection)
+        self.acks = Acks(connection, self.chains)
+        self.receipts = Receipts(connection, self.chains)
         self.ledger = Ledger(connection)
         self.peers = Peers(connection)
         self.counters = Counters(connection)

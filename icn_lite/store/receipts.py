@@ -16,6 +16,7 @@ from icn_lite.model.did import Did
 from icn_lite.model.document import Sealed
 from icn_lite.model.errors import StoreError
 from icn_lite.model.receipt import ExecutionReceipt, read_receipt
+from icn_lite.store.chains import Chains
 from icn_lite.store.database import Database, Row
 
 MAX_LISTED: Final = 1_000  # rows of one answer; further ones by `after`
@@ -35,6 +36,7 @@ class ReceiptRow:
     shard: int
     status: str
     fuel_used: int
+    anchored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,9 @@ class ChainFault:
 class Receipts:
     """The receipts of one node: its own and those it received."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, chains: Chains) -> None:
         self._db = database
+        self._chains = chains
 
     def put(self, block: bytes) -> Cid:
         """Verify the signatures of a signed receipt and keep it; a known one changes nothing."""
@@ -82,24 +85,26 @@ class Receipts:
         outcome = (str(receipt.job), receipt.shard, receipt.status.value, receipt.fuel_used, sealed.block)
         with self._db.write():
             if not self.has(sealed.cid):
+                marks = self._chains.marks(sealed.cid, receipt)
                 self._db.insert(
-                    "INSERT INTO receipts(cid, executor, seq, prev, job, shard, status, fuel_used, data)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    chain + outcome,
+                    "INSERT INTO receipts(cid, executor, seq, prev, job, shard, status, fuel_used, data, whole,"
+                    " anchored) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (*chain, *outcome, int(marks.whole), int(marks.anchored)),
                 )
+                self._chains.added(sealed.cid, receipt, marks)
         return sealed.cid
 
     def get(self, cid: Cid) -> bytes | None:
-        """The signed block of a receipt, or None."""
+        """The signed block of a receipt, or None; also where an anchor keeps it and its bytes were let go."""
         row = self._db.row("SELECT data FROM receipts WHERE cid = ?", (str(cid),))
-        if row is None:
+        if row is None or row[0] == b"":
             return None
         if not isinstance(row[0], bytes) or not cid.fits(row[0]):
             raise StoreError(f"receipt {cid} is damaged on the disk", hint="check the disk; a peer may still have it")
         return row[0]
 
     def has(self, cid: Cid) -> bool:
-        """Whether the receipt is here."""
+        """Whether the receipt is here, or was."""
         return self._db.row("SELECT 1 FROM receipts WHERE cid = ?", (str(cid),)) is not None
 
     def count(self) -> int:
@@ -186,11 +191,11 @@ class Receipts:
         return tuple(_row(row) for row in self._db.rows(query, (parameters[0], *chosen, parameters[1])))
 
 
-_SELECT: Final = "SELECT number, cid, executor, seq, prev, job, shard, status, fuel_used FROM receipts"
+_SELECT: Final = "SELECT number, cid, executor, seq, prev, job, shard, status, fuel_used, anchored FROM receipts"
 
 
 def _row(row: Row) -> ReceiptRow:
-    number, cid, executor, seq, prev, job, shard, status, fuel_used = row
+    number, cid, executor, seq, prev, job, shard, status, fuel_used, anchored = row
     return ReceiptRow(
         _int(number),
         Cid.parse(str(cid)),
@@ -201,6 +206,7 @@ def _row(row: Row) -> ReceiptRow:
         _int(shard),
         str(status),
         _int(fuel_used),
+        bool(anchored),
     )
 
 

@@ -101,8 +101,39 @@ _PARTS: Final = (
     "CREATE INDEX parts_by_cid ON parts(cid)",
 )
 
+_CHAINS: Final = (
+    # whole: everything before it is here. anchored: an anchor keeps it. Its bytes may be let go then: empty data.
+    "ALTER TABLE receipts ADD COLUMN whole INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE receipts ADD COLUMN anchored INTEGER NOT NULL DEFAULT 0",
+    "CREATE INDEX receipts_pending ON receipts(executor, seq) WHERE anchored = 0",
+    """UPDATE receipts SET whole = 1 WHERE number IN (
+        WITH RECURSIVE line(number, cid, executor, seq) AS (
+            SELECT number, cid, executor, seq FROM receipts WHERE seq = 0
+            UNION ALL SELECT r.number, r.cid, r.executor, r.seq FROM line CROSS JOIN receipts AS r
+            ON r.executor = line.executor AND r.seq = line.seq + 1 AND r.prev = line.cid)
+        SELECT number FROM line)""",
+    # `total` is the sum of the digests modulo 2^256; NULL where it has to be counted anew.
+    """CREATE TABLE chains(
+        executor TEXT PRIMARY KEY, next INTEGER NOT NULL, count INTEGER NOT NULL, forks INTEGER NOT NULL,
+        total BLOB, tip TEXT NOT NULL) STRICT, WITHOUT ROWID""",
+    """INSERT INTO chains SELECT executor, max(seq) + 1, count(*), count(*) - count(DISTINCT seq), NULL,
+        (SELECT cid FROM receipts AS t WHERE t.executor = r.executor ORDER BY seq DESC, cid LIMIT 1)
+        FROM receipts AS r GROUP BY executor""",
+    """CREATE TABLE forks(
+        number INTEGER PRIMARY KEY AUTOINCREMENT, executor TEXT NOT NULL, seq INTEGER NOT NULL,
+        first TEXT NOT NULL, second TEXT NOT NULL, broken INTEGER NOT NULL, UNIQUE (first, second)) STRICT""",
+    """INSERT INTO forks(executor, seq, first, second, broken) SELECT a.executor, a.seq, a.cid, b.cid, 0
+        FROM receipts AS a JOIN receipts AS b ON b.executor = a.executor AND b.seq = a.seq AND a.cid < b.cid""",
+    """CREATE TABLE acks(
+        cid TEXT PRIMARY KEY, anchor TEXT NOT NULL, executor TEXT NOT NULL, seq INTEGER NOT NULL, head TEXT NOT NULL,
+        data BLOB NOT NULL) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX acks_by_chain ON acks(executor, anchor, seq)",
+    "CREATE INDEX acks_by_head ON acks(head)",
+)
+
 STEPS: Final[tuple[tuple[str, ...], ...]] = (
     (*_BLOCKS, *_JOURNAL, *_JOBS, *_RECEIPTS, *_LEDGER, *_PEERS, *_COUNTERS),
     _PARTS,
+    _CHAINS,
 )
 VERSION: Final = len(STEPS)
