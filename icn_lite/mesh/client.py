@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Final
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Final, TypeAlias
 
 from icn_lite.mesh import limits, table
 from icn_lite.mesh.addresses import PeerAddress
@@ -35,6 +35,9 @@ FETCH_DEADLINE_MS: Final = 60_000
 LOG_DEADLINE_MS: Final = MAX_WAIT_MS + DEADLINE_MS
 MAX_NAMES: Final = 64  # rumours named in one page
 ACK_BYTES: Final = 1024  # a signed acknowledgement names four things
+# Addresses to ask, in this order, and where it is known who has to answer there: who answers in another's place is as
+# good as silent, and can't say that a block isn't there.
+Providers: TypeAlias = Sequence[str] | Mapping[str, Did | None]
 
 
 class Client:
@@ -53,9 +56,9 @@ class Client:
         call = Call("POST", path, block, table.COSE_SIGN1, limits.CAPABILITY_BYTES, to)
         return await self._call(PeerAddress.parse(uri), call, deadline_ms)
 
-    async def get(self, uri: str, path: str, *, deadline_ms: int = DEADLINE_MS) -> Response:
-        """Read a small resource: a capability, a receipt, a job's status."""
-        return await self._call(PeerAddress.parse(uri), Call("GET", path), deadline_ms)
+    async def get(self, uri: str, path: str, *, deadline_ms: int = DEADLINE_MS, to: Did | None = None) -> Response:
+        """Read a small resource: a capability, a receipt, a job's status; of `to` alone where it is named."""
+        return await self._call(PeerAddress.parse(uri), Call("GET", path, to=to), deadline_ms)
 
     async def ping_ms(self, uri: str, *, deadline_ms: int = DEADLINE_MS) -> int:
         """The round-trip time to a peer, in whole milliseconds."""
@@ -104,19 +107,18 @@ class Client:
         return ack
 
     async def fetch_block(
-        self, uris: Sequence[str], cid: Cid, max_bytes: int, *, deadline_ms: int = FETCH_DEADLINE_MS
+        self, at: Providers, cid: Cid, max_bytes: int, *, deadline_ms: int = FETCH_DEADLINE_MS
     ) -> bytes:
         """The bytes of a block or a blob, verified against its CID, from whichever of the providers have them."""
-        providers = [PeerAddress.parse(uri) for uri in dict.fromkeys(uris)]
         bound = min(max_bytes, self._endpoint.limits.max_block_bytes)
-        return await self._fetcher.fetch(providers, Wanted(cid, bound, self._until_s(deadline_ms)))
+        wanted = Wanted(cid, bound, self._until_s(deadline_ms), whose=_whose(at))
+        return await self._fetcher.fetch(_addresses(at), wanted)
 
-    async def fetch_far(self, uris: Sequence[str], cid: Cid, far: Far, max_bytes: int, *, part: bool = False) -> bytes:
+    async def fetch_far(self, at: Providers, cid: Cid, far: Far, max_bytes: int, *, part: bool = False) -> bytes:
         """A block or blob that `far.of` has, through neighbours; with `part` one block, whatever it is a part of."""
-        providers = [PeerAddress.parse(uri) for uri in dict.fromkeys(uris)]
         bound = min(max_bytes, self._endpoint.limits.max_block_bytes)
-        wanted = Wanted(cid, bound, self._until_s(FETCH_DEADLINE_MS), query=far.query)
-        return await (self._fetcher.fetch_part if part else self._fetcher.fetch)(providers, wanted)
+        wanted = Wanted(cid, bound, self._until_s(FETCH_DEADLINE_MS), query=far.query, whose=_whose(at))
+        return await (self._fetcher.fetch_part if part else self._fetcher.fetch)(_addresses(at), wanted)
 
     async def hand_on(self, uri: str, path: str, envelope: Envelope, *, deadline_ms: int = DEADLINE_MS) -> bytes:
         """Give a parcel to a neighbour; returns the reply to it, empty for a rumour."""
@@ -140,16 +142,19 @@ class Client:
         with _answered(uri, "a rumour"):
             return read_envelope(response.payload)
 
-    def observe_status(self, uri: str, job: Cid) -> AsyncIterator[bytes]:
+    def observe_status(self, uri: str, job: Cid, to: Did | None = None) -> AsyncIterator[bytes]:
         """Ring by ring, the status of a job at its originator (DAG-CBOR); ends with `PeerError` when it is lost.
 
         Rings are hints: several changes may give one. Close the iterator (`aclose`) to stop.
         """
-        return watch(self._requester, PeerAddress.parse(uri), job)
+        return watch(self._requester, PeerAddress.parse(uri), job, to)
 
-    async def read_log(self, uri: str, lease: Cid, where: Where, *, deadline_ms: int = LOG_DEADLINE_MS) -> Piece:
+    async def read_log(
+        self, uri: str, lease: Cid, where: Where, *, deadline_ms: int = LOG_DEADLINE_MS, to: Did | None = None
+    ) -> Piece:
         """What a shard's guest has said from an offset on; waits for more as long as `where` says."""
-        call = Call("GET", f"{table.LOG.replace('{cid}', str(lease))}?{where.query}", max_answer=MAX_PIECE_BYTES)
+        path = f"{table.LOG.replace('{cid}', str(lease))}?{where.query}"
+        call = Call("GET", path, max_answer=MAX_PIECE_BYTES, to=to)
         peer, until_s = PeerAddress.parse(uri), self._until_s(deadline_ms)
         try:
             response = await self._requester.call(peer, "tcp", call, until_s)
@@ -180,6 +185,14 @@ class Client:
 
     def _until_s(self, deadline_ms: int) -> float:
         return self._loop.time() + deadline_ms / 1000
+
+
+def _addresses(at: Providers) -> list[PeerAddress]:
+    return [PeerAddress.parse(uri) for uri in dict.fromkeys(at)]
+
+
+def _whose(at: Providers) -> dict[PeerAddress, Did]:
+    return {PeerAddress.parse(uri): did for uri, did in at.items() if did} if isinstance(at, Mapping) else {}
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,6 +24,7 @@ from icn_lite.mesh.limits import BERT_EXPONENT, UDP_BLOCK_BYTES, UDP_BLOCK_EXPON
 from icn_lite.mesh.partial import Partial
 from icn_lite.mesh.requests import Call, Requester, Transport, block_bytes
 from icn_lite.model.cid import Cid
+from icn_lite.model.did import Did
 from icn_lite.model.errors import PeerError, PeerRefused
 
 MAX_BUSY: Final = 3  # times that a provider may say "later" (5.03) before the next is asked
@@ -44,6 +46,7 @@ class Wanted:
     until_s: float
     size: int = 0
     query: tuple[str, ...] = ()  # `far.Far`, where providers may have to fetch it themselves
+    whose: Mapping[PeerAddress, Did] = field(default_factory=dict)  # who has to answer at an address; else anybody may
 
 
 @dataclass(slots=True)
@@ -135,31 +138,30 @@ class Puller:
         while True:
             until_s = min(wanted.until_s, self._loop.time() + self._limits.piece_ms / 1000)
             ask = self._repeatedly if remote.scheme == "coap" else self._requester.exchange
+            request, to = _request(wanted, remote, place), wanted.whose.get(provider)
             try:
-                return self._requester.checked(
-                    provider, await ask(provider, _request(wanted, remote, place), until_s)
-                )
+                return self._requester.checked(provider, await ask(provider, request, until_s, to))
             except PeerRefused as refused:
                 if refused.retry_after_s is None or patience == 0:
                     raise
                 patience -= 1
                 await asyncio.sleep(min(refused.retry_after_s, MAX_BUSY_S))
 
-    async def _repeatedly(self, provider: PeerAddress, request: Message, until_s: float) -> Message:
+    async def _repeatedly(self, provider: PeerAddress, request: Message, until_s: float, to: Did | None) -> Message:
         """A request over UDP, repeated until it is answered."""
         wait_s = RETRY_FIRST_S
         while self._loop.time() + wait_s < until_s:
             asked = request.copy(mid=None, token=b"", transport_tuning=Unreliable)
-            answer = await self._in_time(provider, asked, self._loop.time() + wait_s)
+            answer = await self._in_time(provider, asked, self._loop.time() + wait_s, to)
             if answer is not None:
                 return answer
             wait_s = min(RETRY_MAX_S, 2 * wait_s)
-        return await self._requester.exchange(provider, request, until_s)
+        return await self._requester.exchange(provider, request, until_s, to)
 
-    async def _in_time(self, provider: PeerAddress, request: Message, until_s: float) -> Message | None:
+    async def _in_time(self, provider: PeerAddress, request: Message, until_s: float, to: Did | None) -> Message | None:
         """The answer, or None when none came until then; an error that comes sooner is raised."""
         try:
-            return await self._requester.exchange(provider, request, until_s)
+            return await self._requester.exchange(provider, request, until_s, to)
         except PeerError:
             if self._loop.time() < until_s:
                 raise
@@ -205,7 +207,7 @@ class Puller:
         request.transport_tuning = Unreliable
         begun_s = self._loop.time()
         until_s = min(burst.wanted.until_s, begun_s + burst.retry_s)
-        answer = await self._in_time(burst.provider, request, until_s)
+        answer = await self._in_time(burst.provider, request, until_s, burst.wanted.whose.get(burst.provider))
         if answer is None or answer.code is Code.SERVICE_UNAVAILABLE:
             return None
         start = number * UDP_BLOCK_BYTES

@@ -20,14 +20,15 @@ from icn_lite.mesh.addresses import PeerAddress
 from icn_lite.mesh.channels import AnsweredBeforeError, Asked, SessionLostError
 from icn_lite.mesh.requests import Call, Requester, with_echo
 from icn_lite.model.cid import Cid
+from icn_lite.model.did import Did
 from icn_lite.model.errors import PeerError
 
 REGISTER_MS: Final = 10_000
 
 
-async def watch(requester: Requester, peer: PeerAddress, job: Cid) -> AsyncIterator[bytes]:
-    """Yield the status of `job` at `peer` now and whenever it is found changed."""
-    call = Call("GET", table.JOB.replace("{cid}", str(job)))
+async def watch(requester: Requester, peer: PeerAddress, job: Cid, to: Did | None = None) -> AsyncIterator[bytes]:
+    """Yield the status of `job` at `peer`, who has to be `to` where that is named, now and whenever it changed."""
+    call = Call("GET", table.JOB.replace("{cid}", str(job)), to=to)
     last: bytes | None = None
     while True:
         registration = _Registration(requester, peer, call)
@@ -48,6 +49,7 @@ class _Registration:
         self._peer = peer
         self._loop = asyncio.get_running_loop()
         self._message = requester.message(peer, "udp", call)
+        self._to = call.to
         self._message.opt.observe = 0
         self._request: Request | None = None
         self._asked: Asked | None = None
@@ -78,7 +80,7 @@ class _Registration:
         for again in (True, False):
             message = self._message
             if channels is not None:
-                self._asked = await self._requester.sealed(self._peer, message, until_s)
+                self._asked = await self._requester.sealed(self._peer, message, until_s, self._to)
                 message = self._asked.outer
             request = self._request = self._requester.context.request(message, handle_blockwise=False)
             notifications = aiter(request.observation)  # before the answer, so that none is missed
@@ -88,6 +90,7 @@ class _Registration:
                 if channels is None or self._asked is None or not again:
                     raise
                 channels.forget(self._peer, self._asked.link)
+                self._to = self._asked.link.did  # as with any request: the next who answers here is somebody else
                 self.end()
                 continue
             if first is None:

@@ -50,7 +50,7 @@ class Passing:
         if not ways:
             raise PeerError(f"no way to {of} is known, who has block {cid}")
         far = Far(of, min(MAX_HOPS, ways[0].hops + DETOUR))
-        return await self._post.client.fetch_far(self._uris([way.via for way in ways]), cid, far, most)
+        return await self._post.client.fetch_far(self._at([way.via for way in ways]), cid, far, most)
 
     async def block_of(self, cid: Cid, far: Far, remote: Remote) -> bytes | None:
         """A block that `far.of` has, for the neighbour that asks; None where we are no nearer to it."""
@@ -81,13 +81,13 @@ class Passing:
             raise DeviceRefuses("too many blocks are being fetched for others")
         fetching = self._fetching[cid] = _Fetching(source, asyncio.get_running_loop().create_future())
         nearer = Far(far.of, ways[0].hops)
-        uris = self._uris([way.via for way in ways])
-        post.shell.tasks.spawn(self._bring(cid, fetching, nearer, uris), f"block {cid} for {source.short}")
+        at = self._at([way.via for way in ways])
+        post.shell.tasks.spawn(self._bring(cid, fetching, nearer, at), f"block {cid} for {source.short}")
         return fetching
 
-    async def _bring(self, cid: Cid, fetching: _Fetching, far: Far, uris: list[str]) -> None:
+    async def _bring(self, cid: Cid, fetching: _Fetching, far: Far, at: dict[str, Did | None]) -> None:
         async def brought() -> bytes:
-            data = await self._post.client.fetch_far(uris, cid, far, MAX_PASSING_BYTES, part=True)
+            data = await self._post.client.fetch_far(at, cid, far, MAX_PASSING_BYTES, part=True)
             self._keep(cid, data)
             return data
 
@@ -103,7 +103,6 @@ class Passing:
         while self._kept_bytes > KEPT_BYTES:
             self._kept_bytes -= len(self._kept.popitem(last=False)[1])
 
-    def _uris(self, vias: list[Did]) -> list[str]:
+    def _at(self, vias: list[Did]) -> dict[str, Did | None]:
         """One address of each, the proven one."""
-        found = [self._post.shell.peers.endpoints(via)[:1] for via in vias]
-        return [uri for uris in found for uri in uris]
+        return {uri: via for via in vias for uri in self._post.shell.peers.endpoints(via)[:1]}

@@ -7,7 +7,7 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from icn_lite.mesh.table import RECEIPTS
 from icn_lite.model import cose
@@ -21,6 +21,9 @@ from icn_lite.node.clock import Clock
 from icn_lite.node.peerbook import LIVE_MS, PeerBook
 from icn_lite.node.storage import Storage
 from icn_lite.node.tasks import Tasks
+
+if TYPE_CHECKING:
+    from icn_lite.mesh.client import Providers
 
 T = TypeVar("T")
 REQUEST_MS: Final = 10_000  # one request to one endpoint
@@ -64,7 +67,7 @@ class Courier(Protocol):
         self, uri: str, block: bytes, *, deadline_ms: int = ..., to: Did | None = ...
     ) -> Sealed[ReceiptAckV1]: ...
 
-    async def fetch_block(self, uris: Sequence[str], cid: Cid, max_bytes: int, *, deadline_ms: int = ...) -> bytes: ...
+    async def fetch_block(self, at: Providers, cid: Cid, max_bytes: int, *, deadline_ms: int = ...) -> bytes: ...
 
 
 class Relays(Protocol):
@@ -100,7 +103,7 @@ class NoCourier:
         """Raises `PeerError`."""
         raise _offline()
 
-    async def fetch_block(self, uris: Sequence[str], cid: Cid, max_bytes: int, *, deadline_ms: int = 0) -> bytes:
+    async def fetch_block(self, at: Providers, cid: Cid, max_bytes: int, *, deadline_ms: int = 0) -> bytes:
         """Raises `PeerError`."""
         raise _offline()
 
@@ -188,13 +191,19 @@ class Shell:
         relays = self.relays
         try:
             if uris or relays is None:
-                return await self.courier.fetch_block(uris, cid, most)
+                return await self.courier.fetch_block(self._whose(uris, of), cid, most)
         except PeerError as error:
             if relays is None or not relays.knows(of):
                 raise
             log.debug("block %s: %s", cid, error)
         assert relays is not None
         return await relays.fetch(of, cid, most)
+
+    def _whose(self, uris: Sequence[str], of: Did) -> dict[str, Did | None]:
+        """Who has to answer at each of these addresses: `of` at its own, others where they were greeted."""
+        here = {peer.endpoints[0]: peer.did for peer in self.peers.peers.values() if peer.rtt_ms is not None}
+        own = self.peers.endpoints(of)
+        return {uri: of if uri in own else here.get(uri) for uri in uris}
 
     async def _directly_or_not(
         self, to: Did, call: Callable[[str], Awaitable[T]], relayed: Callable[[Relays], Awaitable[T]]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aiocoap import Message
 from aiocoap.numbers.codes import Code
+from mesh_bytes import blocks_of
 from mesh_members import NONCE, NOW_S, YEAR_S, Dice, Members, certificate, cooperative, member
 from mesh_samples import Node
 
@@ -24,9 +25,12 @@ from icn_lite.mesh.noise import Ephemeral, Initiator, Keys
 from icn_lite.mesh.ports import Admitted, Remote, Speaker
 from icn_lite.mesh.refusals import Refusal
 from icn_lite.mesh.session import AskedEnd, AskingEnd
+from icn_lite.mesh.streams import Where
+from icn_lite.model import unixfs
+from icn_lite.model.cid import Cid
 from icn_lite.model.cose import KeySigner
 from icn_lite.model.document import seal
-from icn_lite.model.errors import PeerError
+from icn_lite.model.errors import PeerError, PeerRefused
 from icn_lite.model.invitation import invitation_id
 from icn_lite.model.membership import MemberRole, Membership, Revocations, shown
 
@@ -185,6 +189,68 @@ async def test_what_is_for_one_is_sealed_for_nobody_else_who_answers_there() -> 
         with pytest.raises(PeerError, match=f"is {ASKED.did}, not {ADMIN.did}"):
             await client.ping_ms(uri)
         assert await client.ping_ms(uri) >= 0
+    finally:
+        await asking.close()
+        await server.close()
+
+
+async def test_who_answers_for_another_is_believed_in_nothing() -> None:
+    """Status, log and blocks: a member at another's address can't say what that one has, nor that it has nothing."""
+    data, large = b"an output", bytes(range(256)) * 1_200
+    blob = unixfs.blob_cid(large)
+    blocks = {Cid.of_raw(data): data, **blocks_of(large)}
+    node, lease, job = Node(ASKED, blocks=blocks), Cid.of_dag_cbor(b"lease"), Cid.of_dag_cbor(b"job")
+    node.statuses[job] = b"done"
+    node.streams.begin(lease, 0, ASKER.did).put(0, b"said")
+    server = Endpoint(EndpointConfig("127.0.0.1", 0, MeshLimits(), member(ASKED)), node)
+    asking = Endpoint(EndpointConfig("127.0.0.1", 0, MeshLimits(), member(ASKER)), Node(ASKER))
+    await server.start()
+    await asking.start()
+    try:
+        client, uri = Client(asking), server.addresses()[0]
+        missing = Cid.of_raw(b"nowhere")
+        for to, taken in ((ADMIN.did, False), (ASKED.did, True)):
+            calls = (
+                lambda to=to: anext(client.observe_status(uri, job, to)),
+                lambda to=to: client.read_log(uri, lease, Where(), to=to),
+                lambda to=to: client.get(uri, table.JOB.replace("{cid}", str(job)), to=to),
+                lambda to=to: client.fetch_block({uri: to}, Cid.of_raw(data), 100),
+                lambda to=to: client.fetch_block({uri: to}, blob, len(large)),
+            )
+            for call in calls:
+                if taken:
+                    assert await call()
+                    continue
+                with pytest.raises(PeerError, match=f"not {ADMIN.did}") as refused:
+                    await call()
+                assert not isinstance(refused.value, PeerRefused)
+            with pytest.raises(PeerRefused if taken else PeerError) as refused:  # it isn't there: who says so?
+                await client.fetch_block({uri: to}, missing, 100)
+            assert isinstance(refused.value, PeerRefused) is taken
+        assert await client.fetch_block({uri: None}, Cid.of_raw(data), 100) == data
+    finally:
+        await asking.close()
+        await server.close()
+
+
+async def test_an_observation_that_is_begun_anew_is_with_the_same() -> None:
+    """To say that a session is lost is open to everybody who sits between."""
+    node, job = Node(ASKED), Cid.of_dag_cbor(b"job")
+    node.statuses[job] = b"running"
+    server = Endpoint(EndpointConfig("127.0.0.1", 0, MeshLimits(), member(ASKED)), node)
+    asking = Endpoint(EndpointConfig("127.0.0.1", 0, MeshLimits(), member(ASKER)), Node(ASKER))
+    await server.start()
+    await asking.start()
+    try:
+        client, uri = Client(asking), server.addresses()[0]
+        assert await client.ping_ms(uri) >= 0
+        channels = asking.channels
+        assert channels is not None
+        (link,) = channels._links.values()
+        link.did = ADMIN.did  # as if it had been another's
+        server.dismiss(ASKER.did)
+        with pytest.raises(PeerError, match=f"is {ASKED.did}, not {ADMIN.did}"):
+            await anext(client.observe_status(uri, job))
     finally:
         await asking.close()
         await server.close()

@@ -136,11 +136,11 @@ async def test_the_next_provider_goes_on_where_one_died(
     asked: dict[int, list[int]] = {dying.port: [], other.port: []}
     exchange = client._requester.exchange
 
-    async def counted(peer: PeerAddress, message: object, until_s: float) -> object:
+    async def counted(peer: PeerAddress, message: object, until_s: float, to: object) -> object:
         numbers = asked[peer.port]
         if peer.port == dying.port and len(numbers) == 3:
             await dying.close()
-        answer = await exchange(peer, message, until_s)
+        answer = await exchange(peer, message, until_s, to)
         numbers.append(answer.opt.block2.block_number)
         return answer
 
@@ -161,12 +161,12 @@ async def test_pieces_that_do_not_fit_together_are_fetched_again_from_each(
     exchange = client._requester.exchange
     pieces = 0
 
-    async def cut_off(peer: PeerAddress, message: object, until_s: float) -> object:
+    async def cut_off(peer: PeerAddress, message: object, until_s: float, to: object) -> object:
         nonlocal pieces
         pieces += peer.port == liar.port
         if peer.port == liar.port and pieces > 2:
             raise PeerError("the line is cut")
-        return await exchange(peer, message, until_s)
+        return await exchange(peer, message, until_s, to)
 
     monkeypatch.setattr(client._requester, "exchange", cut_off)
     assert await client.fetch_block([*liar.addresses(), *honest.addresses()], cid, 4 << 20) == data
