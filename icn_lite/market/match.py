@@ -1,8 +1,9 @@
 """Whether a node can run a job: the job's requirements and policy against the node's `NodeCapability`.
 
 One row a check, in the order in which a person would ask. The first that fails is the refusal: a J-code of
-`mesh-job-protocol.md` Appendix B and a sentence with the numbers. The same rows serve the executor, who asks before
-it bids, and the originator, who asks when it checks a bid's capability proof (§3.1 `verify_capability`).
+`mesh-job-protocol.md` Appendix B, a sentence, and, where something is too little, both numbers. The same rows serve
+the executor, who asks before it bids, and the originator, who asks when it checks a bid's capability proof (§3.1
+`verify_capability`). Prices, reputation and deadlines are asked elsewhere: `price.price_limit`, `bids`, `work/bidding`.
 """
 
 from __future__ import annotations
@@ -27,19 +28,28 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The node can't or won't run the job; `reason` is one word for counters, `message` a sentence with numbers."""
+    """The node can't or won't run the job; `reason` is one word for counters, `message` a sentence with the numbers.
+
+    Where something doesn't suffice, `needed` and `available` are the two numbers in `unit`.
+    """
 
     code: JobErrorCode
     reason: str
     message: str
+    needed: int | None = None
+    available: int | None = None
+    unit: str = ""
 
 
 def match(job: JobSpec, capability: NodeCapability) -> Match | Refusal:
     """Check a job against a node's capability."""
     for reason, check in CHECKS:
-        message = check(job, capability)
-        if message:
-            return Refusal(JobErrorCode.NO_EXECUTOR_AVAILABLE, reason, message)
+        lack = check(job, capability)
+        if isinstance(lack, str):
+            lack = Lack(lack) if lack else None
+        if lack is not None:
+            code = JobErrorCode.NO_EXECUTOR_AVAILABLE
+            return Refusal(code, reason, lack.message, lack.needed, lack.available, lack.unit)
     return Match(capability_score(compute_score(capability), job.compute))
 
 
@@ -48,7 +58,22 @@ def compute_score(capability: NodeCapability) -> ComputeScore:
     return ComputeScore(capability.fuel_per_s, capability.memory_mb, capability.cpu_cores)
 
 
-# Each check answers a sentence when it fails, else an empty text.
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """What a check finds missing."""
+
+    message: str
+    needed: int | None = None
+    available: int | None = None
+    unit: str = ""
+
+
+def at_least(needed: int, available: int, unit: str, message: str) -> Lack | None:
+    """None where `available` suffices."""
+    return None if needed <= available else Lack(message, needed, available, unit)
+
+
+# Each check answers a sentence, or what is missing in numbers; nothing where the node can.
 
 
 def _role(job: JobSpec, capability: NodeCapability) -> str:
@@ -71,8 +96,10 @@ def _runtime(job: JobSpec, capability: NodeCapability) -> str:
 
 
 def _gpu(job: JobSpec, capability: NodeCapability) -> str:
-    gpu = job.compute.gpu_required
-    return f"gpu_required {gpu.type}: the node lends no GPU" if gpu else ""
+    gpu, hours = job.compute.gpu_required, job.compute.estimated_gpu_ms
+    if gpu is None and not hours:
+        return ""
+    return f"{f'gpu_required {gpu.type}' if gpu else f'estimated_gpu_ms {hours}'}: the node lends no GPU"
 
 
 def _architecture(job: JobSpec, capability: NodeCapability) -> str:
@@ -82,26 +109,29 @@ def _architecture(job: JobSpec, capability: NodeCapability) -> str:
     return f"architecture {wanted.value}: the node is {capability.architecture.value}"
 
 
-def _cores(job: JobSpec, capability: NodeCapability) -> str:
-    wanted = job.compute.min_cpu_cores
-    return f"min_cpu_cores {wanted}: the node has {capability.cpu_cores}" if wanted > capability.cpu_cores else ""
+def _cores(job: JobSpec, capability: NodeCapability) -> Lack | None:
+    wanted, has = job.compute.min_cpu_cores, capability.cpu_cores
+    return at_least(wanted, has, "cores", f"min_cpu_cores {wanted}: the node has {has}")
 
 
-def _memory(job: JobSpec, capability: NodeCapability) -> str:
-    wanted = job.compute.min_memory_mb
-    return f"min_memory_mb {wanted}: the node lends {capability.memory_mb}" if wanted > capability.memory_mb else ""
+def _memory(job: JobSpec, capability: NodeCapability) -> Lack | None:
+    compute, has = job.compute, capability.memory_mb
+    if compute.min_memory_mb > has:
+        message = f"min_memory_mb {compute.min_memory_mb}: the node lends {has}"
+        return Lack(message, compute.min_memory_mb, has, "MB")
+    # An estimate is of the whole job over its processor time: divided by that, it is what its guests hold on average.
+    mean = -(-compute.estimated_memory_mb_ms // compute.estimated_cpu_ms) if compute.estimated_cpu_ms else 0
+    return at_least(mean, has, "MB", f"estimated_memory_mb_ms: {mean} MB on average, the node lends {has}")
 
 
-def _pages(job: JobSpec, capability: NodeCapability) -> str:
-    if not isinstance(job.runtime, WasmRuntime) or job.runtime.memory_pages <= capability.max_pages:
-        return ""
-    return f"memory_pages {job.runtime.memory_pages}: the node gives a guest at most {capability.max_pages}"
+def _pages(job: JobSpec, capability: NodeCapability) -> Lack | None:
+    wanted, has = job.runtime.memory_pages if isinstance(job.runtime, WasmRuntime) else 0, capability.max_pages
+    return at_least(wanted, has, "pages", f"memory_pages {wanted}: the node gives a guest at most {has}")
 
 
-def _timeout(job: JobSpec, capability: NodeCapability) -> str:
-    if job.compute.timeout_ms <= capability.timeout_ms:
-        return ""
-    return f"timeout_ms {job.compute.timeout_ms}: the node runs a shard for at most {capability.timeout_ms} ms"
+def _timeout(job: JobSpec, capability: NodeCapability) -> Lack | None:
+    wanted, most = job.compute.timeout_ms, capability.timeout_ms
+    return at_least(wanted, most, "ms", f"timeout_ms {wanted}: the node runs a shard for at most {most} ms")
 
 
 def _region(job: JobSpec, capability: NodeCapability) -> str:
@@ -118,6 +148,13 @@ def _trust_scope(job: JobSpec, capability: NodeCapability) -> str:
     return f"required_trust_scope {scope}: the node belongs to {', '.join(capability.trust_scopes) or 'none'}"
 
 
+def _benchmark(job: JobSpec, capability: NodeCapability) -> str:
+    least = job.policy.min_fuel_per_s
+    if least is None or capability.benchmark is not None:
+        return ""
+    return f"min_fuel_per_s {least}: the node has no benchmark's receipt to show"
+
+
 def _proofs(job: JobSpec, capability: NodeCapability) -> str:
     if job.privacy is PrivacyLevel.ZERO_KNOWLEDGE or isinstance(job.redundancy, ZeroKnowledge):
         return "ZeroKnowledge: the node makes no proofs of execution"
@@ -130,7 +167,7 @@ def _payment(job: JobSpec, capability: NodeCapability) -> str:
     return f"payment_type {job.payment_type.value}: the node is paid in mana only"
 
 
-Check = Callable[[JobSpec, NodeCapability], str]
+Check = Callable[[JobSpec, NodeCapability], str | Lack | None]
 CHECKS: Final[tuple[tuple[str, Check], ...]] = (
     ("role", _role),
     ("allowance", _allowance),
@@ -143,6 +180,7 @@ CHECKS: Final[tuple[tuple[str, Check], ...]] = (
     ("timeout", _timeout),
     ("region", _region),
     ("trust_scope", _trust_scope),
+    ("benchmark", _benchmark),
     ("proofs", _proofs),
     ("payment", _payment),
 )

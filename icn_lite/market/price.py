@@ -1,9 +1,10 @@
 """What a job costs and how long it takes, from the numbers of a profile and of the device at this moment.
 
-Two named formulas. `quote` is ours: base + energy + wear + opportunity, a margin on top, and a surcharge that grows as
-the device's headroom shrinks. Its parts are kept in millionths of a mana, because a shard of a phone costs a fraction
-of one, and rounded up once, so that no work is free unless the rates say so. `price_by_reputation` is icn-core's:
-base · 100 / (100 + reputation), rounded down; there reputation is a count of points, not a share.
+`quote` is base + energy + wear + opportunity, a margin on top, and a surcharge that grows as the device's headroom
+shrinks. Its parts are kept in millionths of a mana, because a shard of a phone costs a fraction of one, and rounded up
+once, so that no work is free unless the rates say so. (icn-core's own price stands in `icn_core.py`.)
+
+`paced_ms` is how long work takes under the present duty cycle and the forecast of it.
 
 Worked example of `quote`: 3·10^9 fuel at 3·10^8 a second are 10 s; at 10 J for 10^9 fuel they cost 30 J. With 360 000
 mana a kWh that is 3 mana of energy, with 720 mana an hour 2 of wear, with 1 440 mana an hour 4 of opportunity; with a
@@ -51,7 +52,7 @@ class Effort:
     @property
     def busy_ms(self) -> int:
         """Milliseconds of one worker at full duty; rounded up."""
-        return completion_ms(self.fuel, self.fuel_per_s)
+        return busy_ms(self.fuel, self.fuel_per_s)
 
     @property
     def energy_mj(self) -> int:
@@ -91,18 +92,37 @@ def quote(prices: Prices, effort: Effort, headroom_pm: int = PM) -> Quote:
     return Quote(base, energy, wear, opportunity, margin, surge)
 
 
-def price_by_reputation(base: int, reputation: int) -> int:
-    """icn-core's `price_by_reputation`: base · 100 / (100 + reputation), rounded down; reputation in points >= 0."""
-    if reputation < 0:
-        raise ValueError(f"expected reputation of at least 0 points, found {reputation}")
-    return base * 100 // (100 + reputation)
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The share of time that guests may run: now, and after `lasts_ms`, as the device's heat is forecast."""
+
+    duty_pm: int
+    lasts_ms: int | None = None  # None: no change is foreseen
+    later_pm: int = PM
 
 
-def completion_ms(fuel: int, fuel_per_s: int, duty_pm: int = PM) -> int:
-    """How long `fuel` takes at a measured rate and duty cycle (per mille); rounded up, bounded; needs a rate > 0."""
-    if fuel_per_s <= 0 or not 0 < duty_pm <= PM:
-        raise ValueError(f"expected a rate above 0 and a duty of 1 to {PM} per mille, found {fuel_per_s} and {duty_pm}")
-    return min(-(-fuel * 1_000 * PM // (fuel_per_s * duty_pm)), MAX_COMPLETION_MS)
+def paced_ms(busy_ms: int, pace: Pace) -> int:
+    """How long work takes that is `busy_ms` at full duty; rounded up, bounded. Needs a present duty of 1 to 1000.
+
+    Worked example: 90 s of work at a duty of 750 ‰ that heat allows for 40 s are 30 s done by then; at 300 ‰ the
+    other 60 s take 200 s: together 240 s.
+    """
+    if busy_ms < 0 or not 0 < pace.duty_pm <= PM or not 0 <= pace.later_pm <= PM:
+        raise ValueError(f"expected busy_ms >= 0 and a duty of 1 to {PM} per mille, found {busy_ms} and {pace}")
+    at_once_ms = -(-busy_ms * PM // pace.duty_pm)
+    if pace.lasts_ms is None or at_once_ms <= pace.lasts_ms:
+        return min(at_once_ms, MAX_COMPLETION_MS)
+    if pace.later_pm == 0:
+        return MAX_COMPLETION_MS
+    left_ms = busy_ms - pace.lasts_ms * pace.duty_pm // PM
+    return min(pace.lasts_ms - (-left_ms * PM // pace.later_pm), MAX_COMPLETION_MS)
+
+
+def busy_ms(fuel: int, fuel_per_s: int) -> int:
+    """How long `fuel` takes at a measured rate and full duty; rounded up, bounded; needs a rate > 0."""
+    if fuel_per_s <= 0:
+        raise ValueError(f"expected a rate above 0, found {fuel_per_s}")
+    return min(-(-fuel * 1_000 // fuel_per_s), MAX_COMPLETION_MS)
 
 
 def paid_copies(job: JobSpec) -> int:

@@ -338,6 +338,7 @@ class ExecutionPolicy:
     min_reputation_ppm: SharePpm | None = None
     region_filter: Annotated[tuple[Region, ...], MaxLen(16)] = ()
     required_trust_scope: Name | None = None
+    min_fuel_per_s: Annotated[int, Range(0, 1 << 50)] | None = None  # shown by a benchmark's receipt; 0: any, but shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from icn_lite.model.errors import (
 from icn_lite.model.job import WasmRuntime
 from icn_lite.model.messages import AssignJobV1, LeaseReturnV1
 from icn_lite.node.lease_run import OUTPUTS, Due, LeaseOpened, LeaseRun
-from icn_lite.node.offers import MAX_OPEN_SHARDS, ExecutorPolicy, Offers
+from icn_lite.node.offers import MAX_OPEN_SHARDS, ExecutorPolicy, Load, Offers
 from icn_lite.node.preparing import Preparations
 from icn_lite.node.receipting import RunRecord, RunSubject, store_run
 from icn_lite.node.runner import RunOrder, arguments_of, request_for
@@ -64,7 +64,7 @@ class Executions:
         self._pool = pool
         self._preparations = preparations
         self._policy = policy
-        self.offers = Offers(shell, policy, lambda: self.open_shards)
+        self.offers = Offers(shell, policy, lambda: Load(self.open_shards, self.open_fuel))
         self._queue: asyncio.PriorityQueue[Due] = asyncio.PriorityQueue()  # bounded: offers.MAX_OPEN_SHARDS
         self.leases: dict[Cid, LeaseRun] = {}
         self.logs = Streams()
@@ -101,6 +101,11 @@ class Executions:
     def open_shards(self) -> int:
         """Shards that still cost power, over all leases."""
         return sum(run.machine.to_run for run in self.leases.values())
+
+    @property
+    def open_fuel(self) -> int:
+        """Fuel that they may still use."""
+        return sum(run.machine.to_run * run.machine.lease.max_fuel for run in self.leases.values())
 
     # -- what peers send
 

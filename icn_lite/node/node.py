@@ -176,6 +176,7 @@ class Node:
             guest=self.profile.guest,
             prices=prices_of(self.profile.price),
             outlook=self.care.outlook,
+            disk_mb=self.options.config.storage_mb,
             bid_policy=self.options.config.bid_policy,
             offline_ms=self.options.config.offline_hours * HOUR_MS,
             workers=self.pool.config.workers,

@@ -48,6 +48,7 @@ class ExecutorPolicy:
     guest: GuestPolicy
     prices: Prices
     outlook: Callable[[], bidding.Outlook]
+    disk_mb: int  # that blocks may take
     bid_policy: tuple[str, ...]  # the owner's command, asked before every bid; empty: none
     offline_ms: int  # for how long the device may be out of reach with its leases
     workers: int
@@ -65,13 +66,21 @@ class KeptBid:
     block: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is under way over all leases: shards that still cost power, and the fuel that they may still use."""
+
+    shards: int
+    fuel: int
+
+
 class Offers:
     """The bids of one executor."""
 
-    def __init__(self, shell: Shell, policy: ExecutorPolicy, open_shards: Callable[[], int]) -> None:
+    def __init__(self, shell: Shell, policy: ExecutorPolicy, load: Callable[[], Load]) -> None:
         self._shell = shell
         self._policy = policy
-        self._open_shards = open_shards
+        self._load = load
         self._kept: OrderedDict[Cid, KeptBid] = OrderedDict()
         self.declined: OrderedDict[Cid, str] = OrderedDict()
         self._bidding = asyncio.Lock()  # an announcement that is heard twice at the same moment gets one bid
@@ -165,6 +174,7 @@ class Offers:
             self.declined.popitem(last=False)
 
     def _view(self) -> bidding.BidderView:
+        load = self._load()
         return bidding.BidderView(
             did=self._shell.did,
             capability=self._policy.capability(),
@@ -172,9 +182,11 @@ class Offers:
             outlook=self._policy.outlook(),
             nonce=self._shell.nonce(),
             now_s=self._shell.clock.wall_s(),
-            open_shards=self._open_shards(),
+            open_shards=load.shards,
+            open_fuel=load.fuel,
             max_open_shards=MAX_OPEN_SHARDS,
             max_output_bytes=self._policy.guest.output_bytes,
+            disk_mb=self._policy.disk_mb,
             attestation=self._policy.advert(),
             offline_ms=self._policy.offline_ms,
         )

@@ -16,11 +16,12 @@ from icn_lite.market.price import (
     MAX_COMPLETION_MS,
     PM,
     Effort,
+    Pace,
     Prices,
     Quote,
-    completion_ms,
+    busy_ms,
+    paced_ms,
     paid_copies,
-    price_by_reputation,
     price_limit,
     quote,
 )
@@ -72,30 +73,65 @@ def test_less_headroom_and_more_work_never_cost_less(prices: Prices, effort: Eff
 
 
 @pytest.mark.parametrize(
-    ("base", "points", "expected"), [(100, 0, 100), (100, 100, 50), (100, 50, 66), (1, 1, 0), (0, 7, 0)]
+    ("fuel", "rate", "expected"),
+    [
+        (0, 1, 0),
+        (1_000_000, 1_000_000, 1_000),
+        (1, 1_000_000, 1),
+        (MAX_FUEL, 1, MAX_COMPLETION_MS),
+    ],
 )
-def test_price_by_reputation_as_in_icn_core(base: int, points: int, expected: int) -> None:
-    assert price_by_reputation(base, points) == expected
+def test_work_at_full_duty(fuel: int, rate: int, expected: int) -> None:
+    assert busy_ms(fuel, rate) == expected
 
 
 @pytest.mark.parametrize(
-    ("fuel", "rate", "duty_pm", "expected"),
+    ("work_ms", "pace", "expected"),
     [
-        (0, 1, 1000, 0),
-        (1_000_000, 1_000_000, 1000, 1_000),
-        (1_000_000, 1_000_000, 250, 4_000),
-        (1, 1_000_000, 1000, 1),
-        (MAX_FUEL, 1, 1, MAX_COMPLETION_MS),
+        (90_000, Pace(750, 40_000, 300), 240_000),  # the worked example
+        (90_000, Pace(750), 120_000),  # without a forecast
+        (30_000, Pace(750, 40_000, 0), 40_000),  # done just before guests stand still
+        (30_001, Pace(750, 40_000, 0), MAX_COMPLETION_MS),
+        (1, Pace(1), 1_000),
+        (0, Pace(1, 0, 0), 0),
+        (MAX_COMPLETION_MS, Pace(1, 1, 1), MAX_COMPLETION_MS),
     ],
 )
-def test_completion(fuel: int, rate: int, duty_pm: int, expected: int) -> None:
-    assert completion_ms(fuel, rate, duty_pm) == expected
+def test_work_under_a_duty_cycle_and_its_forecast(work_ms: int, pace: Pace, expected: int) -> None:
+    assert paced_ms(work_ms, pace) == expected
 
 
-@pytest.mark.parametrize(("rate", "duty_pm"), [(0, 1000), (-1, 1000), (1, 0), (1, 1001)])
-def test_a_device_that_stands_still_has_no_completion_time(rate: int, duty_pm: int) -> None:
+paces = st.builds(Pace, st.integers(1, PM), st.none() | st.integers(0, 10**6), st.integers(0, PM))
+
+
+@given(work_ms=st.integers(0, 10**6), pace=paces)
+@steady
+def test_a_pace_loses_no_work(work_ms: int, pace: Pace) -> None:
+    """What was done in the time that it takes is the work, and a millisecond less doesn't do it."""
+
+    def done(ms: int) -> Fraction:
+        lasts_ms = ms if pace.lasts_ms is None else min(ms, pace.lasts_ms)
+        return Fraction(lasts_ms * pace.duty_pm + (ms - lasts_ms) * pace.later_pm, PM)
+
+    took_ms = paced_ms(work_ms, pace)
+    assert paced_ms(work_ms + 1, pace) >= took_ms
+    if took_ms < MAX_COMPLETION_MS:
+        assert done(took_ms) >= work_ms
+        # Two roundings: of what is done by the change, and of the rest.
+        slowest_pm = max(1, min(pace.duty_pm, pace.later_pm) if pace.lasts_ms is not None else pace.duty_pm)
+        assert took_ms == 0 or done(max(0, took_ms - 1 - -(-PM // slowest_pm))) < work_ms
+
+
+@pytest.mark.parametrize("pace", [Pace(0), Pace(1001), Pace(1, 1, -1), Pace(1, 1, 1001)])
+def test_a_duty_that_is_none_is_refused(pace: Pace) -> None:
+    with pytest.raises(ValueError, match="expected busy_ms >= 0 and a duty"):
+        paced_ms(1, pace)
+
+
+@pytest.mark.parametrize("rate", [0, -1])
+def test_a_device_that_stands_still_is_never_done(rate: int) -> None:
     with pytest.raises(ValueError, match="expected a rate above 0"):
-        completion_ms(1, rate, duty_pm)
+        busy_ms(1, rate)
 
 
 def test_prices_of_nothing_sensible_are_refused() -> None:
@@ -103,8 +139,6 @@ def test_prices_of_nothing_sensible_are_refused() -> None:
         quote(PRICES, replace(EFFORT, fuel=-1))
     with pytest.raises(ValueError, match="headroom of 0 to 1000"):
         quote(PRICES, EFFORT, 1_001)
-    with pytest.raises(ValueError, match="at least 0"):
-        price_by_reputation(1, -1)
 
 
 @pytest.mark.parametrize(

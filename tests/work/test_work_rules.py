@@ -1,35 +1,17 @@
-"""The vote, the pool of shards, leases within the budget, and whether to bid at all."""
+"""The vote, the pool of shards, and leases within the budget."""
 
 from __future__ import annotations
 
 import itertools
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from work_samples import LEASE_MS, MODULE, SUBMITTER, Desk, Says, bid_taken, did_of, offers_in, receipt_of, terms_of
+from work_samples import LEASE_MS, Desk, Says, bid_taken, did_of, offers_in, receipt_of, terms_of
 
-from icn_lite.market.endurance import Reserve
-from icn_lite.market.match import Refusal
-from icn_lite.market.price import Prices
-from icn_lite.model.bid import Bid
-from icn_lite.model.capability import AllowanceLevel, NodeCapability, NodeRole
 from icn_lite.model.cid import Cid
-from icn_lite.model.errors import JobErrorCode
-from icn_lite.model.job import (
-    Architecture,
-    JobSpec,
-    NetworkRequirements,
-    NoInput,
-    PrivacyLevel,
-    StageDefinition,
-    StorageRequirements,
-)
-from icn_lite.model.messages import JobAnnouncementV1
 from icn_lite.work import originator_events as ev
-from icn_lite.work.bidding import BidderView, Outlook, check_lease_against_bid, consider
 from icn_lite.work.leasing import MAX_STRIKES, LeaseBook, affordable
 from icn_lite.work.originator import EXECUTOR_PATIENCE_MS
 from icn_lite.work.quorum import MAX_EXTRA_COPIES, Finding, Judgement, judge
@@ -185,78 +167,3 @@ def test_stakes_of_those_not_chosen_come_back_when_bidding_ends() -> None:
     desk.tell(ev.BiddingEnded((first.cid, first.cid, Cid.of_raw(b"unknown"))), 5_000)
     assert desk.moved()[f"stake:{second.cid}"] == 0
     assert desk.moved()[f"stake:{first.cid}"] == 20
-
-
-# -- bids
-
-CAPABILITY = NodeCapability(
-    profile="pi-4",
-    roles=(NodeRole.EXECUTE,),
-    architecture=Architecture.ARM64,
-    cpu_cores=4,
-    memory_mb=128,
-    max_pages=160,
-    workers=2,
-    fuel_per_s=2_000_000,
-)
-PRICES = Prices(base=5, energy_per_kwh=0, wear_per_hour=36_000, opportunity_per_hour=36_000)  # 20 mana a second
-VIEW = BidderView(did_of(1), CAPABILITY, PRICES, Outlook(energy_mj_per_gfuel=1_000_000), bytes(16), 1_000,
-                  open_shards=28, max_open_shards=32, max_output_bytes=16 << 20)  # fmt: skip
-JOB = terms_of(4, 2, budget=1_000).job
-
-
-def announced(job: JobSpec, **changes: object) -> JobAnnouncementV1:
-    announcement = JobAnnouncementV1(job.submitter, job, 5_000, (), bytes(16))
-    return replace(announcement, **changes)  # type: ignore[arg-type]
-
-
-def test_a_bid_covers_the_fuel_limit_of_all_shards() -> None:
-    bid = consider(announced(JOB), VIEW)
-    assert isinstance(bid, Bid)
-    fuel = 4 * JOB.compute.max_fuel
-    assert bid.price == 5 + 20 * fuel // CAPABILITY.fuel_per_s
-    assert bid.completion_ms == 2 * fuel * 1_000 // (2_000_000 * 2)
-    assert (bid.job_id, bid.job_originator, bid.bidder) == (JOB.id, SUBMITTER, VIEW.did)
-    assert bid.max_shards == 4
-    assert bid.valid_ms == 5_000 + 60_000
-
-
-STAGE = StageDefinition("s", MODULE, NoInput())
-REFUSED: dict[str, tuple[JobAnnouncementV1, BidderView]] = {
-    "originator": (announced(JOB, originator=did_of(7)), VIEW),
-    "own": (announced(JOB), replace(VIEW, did=SUBMITTER)),
-    "allowance": (announced(JOB), replace(VIEW, capability=replace(CAPABILITY, allowance=AllowanceLevel.DRAIN))),
-    "unsupported": (announced(replace(JOB, code=replace(JOB.code, stages=(STAGE,)))), VIEW),
-    "output": (announced(replace(JOB, storage=StorageRequirements(max_output_bytes=(16 << 20) + 1))), VIEW),
-    "privacy": (announced(replace(JOB, privacy=PrivacyLevel.PRIVATE)), VIEW),
-    "input": (announced(replace(JOB, input=replace(JOB.input, shards=0))), VIEW),
-    "arguments": (announced(replace(JOB, code=replace(JOB.code, args=("i32:1",) * 9))), VIEW),
-    "network": (announced(replace(JOB, network=NetworkRequirements(min_bandwidth_kbps=1))), VIEW),
-    "busy": (announced(JOB), replace(VIEW, open_shards=32)),
-    "battery": (announced(JOB), replace(VIEW, outlook=Outlook(1_000_000, reserve=Reserve(energy_mj=0)))),
-    "heat": (announced(JOB), replace(VIEW, outlook=Outlook(0, reserve=Reserve(work_ms=0)))),
-    "price": (announced(JOB), replace(VIEW, prices=replace(PRICES, base=501))),
-    "speed": (announced(JOB), replace(VIEW, capability=replace(CAPABILITY, fuel_per_s=0))),
-    "deadline": (announced(replace(JOB, deadline=JOB.created_at + 1)), VIEW),
-}
-
-
-@pytest.mark.parametrize("reason", REFUSED)
-def test_each_refusal_to_bid_has_its_reason(reason: str) -> None:
-    answer = consider(*REFUSED[reason])
-    assert isinstance(answer, Refusal)
-    assert answer.reason == reason
-    assert answer.message
-    codes = {"price": "J002", "deadline": "J010", "input": "J001", "arguments": "J001"}
-    assert answer.code is JobErrorCode(codes.get(reason, "J003"))
-
-
-def test_a_lease_is_held_against_its_bid() -> None:
-    bid = consider(announced(JOB), VIEW)
-    assert isinstance(bid, Bid)
-    assert bid.price == 45
-    assert check_lease_against_bid([11, 11, 11, 12], bid, JOB) == ""
-    assert check_lease_against_bid([11], bid, JOB) == ""
-    assert "pays 46 mana for a part" in check_lease_against_bid([46], bid, JOB)
-    assert "has 5 shards, the job 4" in check_lease_against_bid([9] * 5, bid, JOB)
-    assert "pays 4 mana for the whole job" in check_lease_against_bid([1] * 4, bid, JOB)
