@@ -81,4 +81,8 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def up(upstream: Upstream) -> None:
-    await until(lambda: upstream.health().state is State.UP)
+    """Wait until an upstream is connected."""
+    try:
+        await until(lambda: upstream.health().state is State.UP)
+    except TimeoutError:
+        raise AssertionError(f"{upstream.name}: {upstream.health().sentence()}") from None

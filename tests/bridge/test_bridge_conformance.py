@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from bridge_harness import Ear, Harness, MemoryHarness, up
 from mesh_samples import OTHER, SIGNER, ack, advertisement, announcement, bid, lease, lease_return
+from nats_servers import NatsHarness
 from store_samples import chain_of
 
 from icn_lite.bridge.upstream import (
@@ -25,7 +26,11 @@ from icn_lite.model import unixfs
 from icn_lite.model.cid import Cid
 from icn_lite.model.errors import UpstreamError
 
-HARNESSES: dict[str, Callable[[Path], Harness]] = {"memory": lambda _: MemoryHarness()}
+HARNESSES: dict[str, Callable[[Path], Harness]] = {
+    "memory": lambda _: MemoryHarness(),
+    "nats-hub": NatsHarness,
+    "nats-leaves": lambda folder: NatsHarness(folder, frozenset(("here", "there"))),
+}
 MANY = 40
 
 
