@@ -18,6 +18,9 @@ PHASE_MS: Final = 10_000  # a gauge averages over a few seconds
 SETTLE_MS: Final = 4_000  # of a phase: readings before that still have some of the one before
 PROBE_EVERY_MS: Final = 15 * 60_000  # a charge takes hours; ten seconds of rest in this time cost 1.1 %
 TAPER_EVERY_MS: Final = 5 * 60_000  # near its end the current falls by itself, and a charger has more and more to spare
+AGAIN_MS: Final = (
+    30_000  # after a probe in which no guest ran: it told nothing, and a rest without guests costs nothing
+)
 TAPER_PM: Final = 80  # a fall of the current at rest from one probe to the next that shows the end coming
 MIN_REST_UA: Final = 30_000  # below this the battery is full, or the gauge is noise
 PROBE_LOSS_PM: Final = 4  # of the charge: what the probes themselves take behind a weak charger
@@ -51,7 +54,7 @@ class ChargeGuard:
         """One reading while charging; `guests_pm` is the share of time that guests ran since the last one."""
         passed_ms = now_ms - self.since_ms
         if self.phase is Phase.NONE or not 0 <= passed_ms <= 3 * PHASE_MS:
-            every_ms = TAPER_EVERY_MS if self.tapers else PROBE_EVERY_MS
+            every_ms = AGAIN_MS if self.drop_ua is None else TAPER_EVERY_MS if self.tapers else PROBE_EVERY_MS
             if self.probed_ms is not None and 0 <= now_ms - self.probed_ms < every_ms:
                 return self if self.phase is Phase.NONE else replace(self, phase=Phase.NONE)
             return replace(self, phase=Phase.LOADED, since_ms=now_ms, loaded_ua=None)
@@ -62,10 +65,12 @@ class ChargeGuard:
         return self._compare(None if guests_pm else current_ua, now_ms)
 
     def _loaded(self, current_ua: int, guests_pm: int, now_ms: int, passed_ms: int) -> ChargeGuard:
+        """A reading with guests; what comes early still has some of the phase before."""
+        after = self
         if passed_ms >= SETTLE_MS and guests_pm >= MIN_GUESTS_PM:
-            known = self.loaded_ua if self.loaded_ua is not None else current_ua
-            self = replace(self, loaded_ua=(known + current_ua) // 2, loaded_pm=guests_pm)
-        return replace(self, phase=Phase.REST, since_ms=now_ms) if passed_ms >= PHASE_MS else self
+            known_ua = self.loaded_ua if self.loaded_ua is not None else current_ua
+            after = replace(self, loaded_ua=(known_ua + current_ua) // 2, loaded_pm=guests_pm)
+        return replace(after, phase=Phase.REST, since_ms=now_ms) if passed_ms >= PHASE_MS else after
 
     def _compare(self, rest_ua: int | None, now_ms: int) -> ChargeGuard:
         """The end of a probe; `rest_ua` is None where guests did not stand still."""
@@ -89,3 +94,20 @@ class ChargeGuard:
         if self.drop_ua == 0 or self.rest_ua < MIN_REST_UA:
             return 1000
         return max(0, min(1000, self.rest_ua * (loss_pm - PROBE_LOSS_PM) // self.drop_ua))
+
+
+SPARE_DOWN_PM: Final = 100  # at every look at a battery that gives: twenty seconds from full work to none
+SPARE_UP_PM: Final = 10  # at every look at one that doesn't, so that a tenth is tried again in twenty seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Spare:
+    """What a charger has to spare for guests once the battery is charged, found by trying."""
+
+    duty_pm: int = 1000
+
+    def step(self, *, gives: bool, guests_pm: int) -> Spare:
+        """One look: less while the battery gives in spite of the charger, slowly more while it doesn't."""
+        if gives:
+            return Spare(max(0, min(self.duty_pm, max(guests_pm, SPARE_DOWN_PM)) - SPARE_DOWN_PM))
+        return Spare(min(1000, self.duty_pm + SPARE_UP_PM))

@@ -1,7 +1,8 @@
 """What a sensor says: one quantity with its unit, source and age, or why it is unknown.
 
 Unknown is a value of its own: it is never zero and never safe. A reading that is absurd (a battery at -213 °C, 0 %
-while charging) is made unknown where it is read, with the reason in words, so that nobody downstream has to guess.
+while charging) is made unknown before anybody sees it, with the reason in words, so that nobody downstream has to
+guess: where it is read if only its source can tell, else by `BOUNDS`, which hold for every source.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ class Quantity(Enum):
     MEMORY_AVAILABLE = "memory_available"
     MEMORY_TOTAL = "memory_total"
     GUESTS = "guests"
+    WORK_PM = "work"
+    WORK_LEFT = "work_left"
 
 
 UNITS = {
@@ -84,11 +87,49 @@ UNITS = {
     Quantity.MEMORY_TOTAL: "MiB",
     # share of time that our own guests ran since the last reading; the node's own figure
     Quantity.GUESTS: "‰",
+    # share of all workers' time that our own guests used since the last reading; the node's own figure
+    Quantity.WORK_PM: "‰",
+    # time at full duty until the longest of our running shards ends, 0 while none runs; the node's own estimate
+    Quantity.WORK_LEFT: "ms",
 }
 
 # Colder or hotter than this no part of a running device is: the sensor is broken or absent.
 COLDEST_MC = -40_000
 HOTTEST_MC = 150_000
+
+_BOOL = (0, 1)
+_SHARE_PM = (0, 1000)
+_MONTH_S = 30 * 86_400
+# What a sensor can sensibly say, generously: a value outside is a fault of the sensor and no quantity at all.
+BOUNDS = {
+    Quantity.BATTERY_PRESENT: _BOOL,
+    Quantity.BATTERY_PCT: (0, 100),
+    Quantity.ON_MAINS: _BOOL,
+    Quantity.PLUGGED: _BOOL,
+    Quantity.BATTERY_TEMP: (COLDEST_MC, HOTTEST_MC),
+    Quantity.BATTERY_CURRENT: (-100_000_000, 100_000_000),
+    Quantity.BATTERY_VOLTAGE: (500_000, 1_000_000_000),
+    Quantity.BATTERY_POWER: (0, 10_000_000),
+    Quantity.BATTERY_ENERGY: (0, 360_000_000_000),  # 100 kWh
+    Quantity.BATTERY_TO_EMPTY: (0, _MONTH_S),
+    Quantity.BATTERY_TO_FULL: (0, _MONTH_S),
+    Quantity.SOC_TEMP: (COLDEST_MC, HOTTEST_MC),
+    Quantity.THROTTLED: _BOOL,
+    Quantity.UNDERVOLTAGE: _BOOL,
+    Quantity.CPU_FREQ_PM: (0, 2000),  # a boost may lie above the highest nominal frequency
+    Quantity.CPU_CAP_PM: (0, 2000),
+    Quantity.LOAD: (0, 10_000_000),
+    Quantity.FOREIGN_LOAD_PM: _SHARE_PM,
+    Quantity.USER_IDLE_S: (0, 3650 * 86_400),
+    Quantity.LOCAL_MINUTE: (0, 1439),
+    Quantity.METERED: _BOOL,
+    Quantity.WIFI: _BOOL,
+    Quantity.MEMORY_AVAILABLE: (0, 1 << 30),
+    Quantity.MEMORY_TOTAL: (1, 1 << 30),
+    Quantity.GUESTS: _SHARE_PM,
+    Quantity.WORK_PM: _SHARE_PM,
+    Quantity.WORK_LEFT: (0, _MONTH_S * 1000),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +165,13 @@ class Reading:
         """The same reading, `by_ms` later."""
         return replace(self, age_ms=self.age_ms + by_ms)
 
+    def unless_absurd(self) -> Reading:
+        """The same reading, or an unknown one when no device can have such a value."""
+        low, high = BOUNDS[self.quantity]
+        if self.value is None or low <= self.value <= high:
+            return self
+        return replace(self, value=None, why_unknown=f"{self.value} {self.unit} is absurd")
+
 
 def known(quantity: Quantity, value: int, source: str) -> Reading:
     """A reading taken just now."""
@@ -142,6 +190,19 @@ def temperature(quantity: Quantity, temp_mc: int, source: str) -> Reading:
     return unknown(quantity, source, f"{temp_mc // 1000} °C is absurd")
 
 
+# Where sources may know different parts of the matter, not the first one that speaks is right, but this one: a battery
+# that anybody sees is there, and a device that is used anywhere is in use.
+_RIGHT = {Quantity.BATTERY_PRESENT: max, Quantity.USER_IDLE_S: min}
+
+
+def _better(held: Reading, other: Reading) -> Reading:
+    """Of two readings of one quantity the one to believe; `held` comes from the preferred source."""
+    if held.value is None or other.value is None:
+        return other if held.value is None and other.value is not None else held
+    right = _RIGHT.get(held.quantity)
+    return other if right is not None and right(held.value, other.value) != held.value else held
+
+
 @dataclass(frozen=True, slots=True)
 class Readings:
     """At most one reading a quantity: the first known one of those given, else the first unknown one."""
@@ -150,12 +211,11 @@ class Readings:
 
     @classmethod
     def of(cls, readings: Iterable[Reading]) -> Readings:
-        """From sources in the order of preference."""
+        """From sources in the order of preference; absurd values become unknown here."""
         best: dict[Quantity, Reading] = {}
         for reading in readings:
-            held = best.get(reading.quantity)
-            if held is None or (held.value is None and reading.value is not None):
-                best[reading.quantity] = reading
+            sane, held = reading.unless_absurd(), best.get(reading.quantity)
+            best[reading.quantity] = sane if held is None else _better(held, sane)
         return cls(tuple(best[q] for q in Quantity if q in best))
 
     def get(self, quantity: Quantity) -> Reading:

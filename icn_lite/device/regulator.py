@@ -34,6 +34,11 @@ class Gains:
     free_mc: int
 
 
+# Finer steps would change the allowance with every hundredth of a degree and mean nothing.
+DUTY_STEP_PM: Final = 10
+# Below this a device is called slow, and stays so until it is cool: not every dip of the regulator is a change.
+SLOW_BELOW_PM: Final = 950
+
 CHIP: Final = Gains(kp=60_000, ki=2_500, far_mc=12_000, free_mc=12_000)
 BATTERY: Final = Gains(kp=300_000, ki=400, far_mc=12_000, free_mc=4_000)
 
@@ -64,3 +69,12 @@ class Regulator:
             change -= gains.kp * (filtered_mc - self.temp_mc) // 1000
         return Regulator(max(0, min(FULL_PPM, self.duty_ppm + change)), filtered_mc, now_ms)
 
+
+def slow_duty_pm(regulator: Regulator) -> int:
+    """The regulator's duty in the steps that an allowance has."""
+    return regulator.duty_pm // DUTY_STEP_PM * DUTY_STEP_PM
+
+
+def degrees(temp_mc: int) -> str:
+    """Whole degrees, towards the sky: 78.2 reads as 79 when the limit is 79."""
+    return f"{-(-temp_mc // 1000)} °C"
