@@ -43,6 +43,7 @@ class Bidder:
     balance: int
     reputation_ppm: int = START_PPM
     capability: NodeCapability | None = None
+    proven_fuel_per_s: int | None = None  # by its benchmark's receipt, where the job asks for one and it holds
 
 
 def stake_of(price: int) -> int:
@@ -56,6 +57,7 @@ def validate_bid(bid: Bid, tender: Tender, bidder: Bidder) -> int:
     _check_open(bid, tender)
     _check_terms(bid, tender)
     _check_capability(bid, tender.job, bidder)
+    _check_proof(tender.job, bidder)
     _check_reputation(tender.job, bidder)
     stake = stake_of(bid.price)
     if stake > bidder.balance:
@@ -124,6 +126,18 @@ def _check_capability(bid: Bid, job: JobSpec, bidder: Bidder) -> None:
     answer = match(job, capability)
     if isinstance(answer, Refusal):
         raise _incapable(answer.message)
+
+
+def _check_proof(job: JobSpec, bidder: Bidder) -> None:
+    least, proven = job.policy.min_fuel_per_s, bidder.proven_fuel_per_s
+    if least is None:
+        return
+    if proven is None:
+        raise BidError("proof", f"min_fuel_per_s {least}: expected a benchmark's receipt that holds, found none",
+                       hint="run `icn-lite bench` on the bidder", code=JobErrorCode.NO_EXECUTOR_AVAILABLE)  # fmt: skip
+    if proven < least:
+        raise BidError("proof", f"min_fuel_per_s {least}: the benchmark's receipt shows {proven}",
+                       code=JobErrorCode.NO_EXECUTOR_AVAILABLE)  # fmt: skip
 
 
 def _check_reputation(job: JobSpec, bidder: Bidder) -> None:

@@ -9,7 +9,7 @@ Worked example: a budget of 1000 and a price of 400 give 600 000; 30 s of 120 s 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from icn_lite.model.bid import Bid, ComputeScore
@@ -43,13 +43,22 @@ class BidScore:
         return weighted // 100
 
 
-def score_bid(bid: Bid, job: JobSpec, *, remaining_ms: int, reputation_ppm: int) -> BidScore:
-    """Score a bid; `reputation_ppm` is what the judge knows of the bidder, not what the bid says of itself."""
+def score_bid(
+    bid: Bid, job: JobSpec, *, remaining_ms: int, reputation_ppm: int, proven_fuel_per_s: int | None = None
+) -> BidScore:
+    """Score a bid; `reputation_ppm` is what the judge knows of the bidder, not what the bid says of itself.
+
+    So is `proven_fuel_per_s`, the speed that a benchmark's receipt shows: where it is known it stands in the place of
+    the claimed one, which comes from whatever guest ran last.
+    """
+    claim = bid.compute_score
+    if proven_fuel_per_s is not None:
+        claim = replace(claim, fuel_per_s=proven_fuel_per_s)
     return BidScore(
         price_ppm=headroom(bid.price, job.budget.max_total),
         time_ppm=headroom(bid.completion_ms, remaining_ms),
         reputation_ppm=max(0, min(PPM, reputation_ppm)),
-        capability_ppm=capability_score(bid.compute_score, job.compute),
+        capability_ppm=capability_score(claim, job.compute),
     )
 
 

@@ -176,7 +176,7 @@ class Originations:
             for peer in self._shell.peers.live(now_ms):
                 self._announce_to(run, peer.did)  # again to those whom it didn't reach
         if run.machine.bidding_over(now_ms):
-            await self._apply(run, ev.BiddingEnded(self._bidders.rank(run.machine, now_ms)))
+            await self._apply(run, ev.BiddingEnded(await self._bidders.rank(run.machine, now_ms)))
         for _ in range(MAX_DUE):
             event = run.machine.due(now_ms)
             if event is None or not await self._apply(run, event):
@@ -201,13 +201,13 @@ class Originations:
         run = self.jobs.get(bid.job_id)
         if run is None:
             raise BidError("job", f"no job {bid.job_id} is open here")
-        bidder = await self._bidders.look_up(bid.bidder)
+        bidder, proof = await self._bidders.look_up(bid, run.machine.terms.job)
         async with run.lock:
             known = run.machine.bids.get(bid.bidder)
             if known is not None and known.cid == sealed.cid:
                 return  # heard before: the answer was lost
             stake = validate_bid(bid, tender_of(run.machine, run.job_id, self._shell.clock.now_ms()), bidder)
-        if not await self._apply(run, ev.BidTaken(bid, sealed.cid, stake), blocks=[(sealed.cid, sealed.block)]):
+        if not await self._apply(run, ev.BidTaken(bid, sealed.cid, stake), blocks=[(sealed.cid, sealed.block), *proof]):
             raise BidError("closed", "the bidding closed, or another bid of yours was taken, at the same moment")
 
     async def on_receipt(self, sealed: Sealed[ExecutionReceipt]) -> bytes:
