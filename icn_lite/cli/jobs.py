@@ -41,12 +41,28 @@ def jobs(app: App, role: str | None, status: str | None, limit: int) -> None:
 
 @command("job", examples=("icn-lite job $JOB", "icn-lite job $JOB --json"))
 @click.argument("cid", metavar="CID")
+@click.option("--log", "shard", type=click.IntRange(0), metavar="SHARD", help="Print what that shard's guest says.")
+@click.option("--follow", is_flag=True, help="With --log: go on until the guest ends.")
+@click.option("--at", "of", metavar="DID", help="Ask this node, which submitted the job, how it stands.")
 @pass_app
-def job(app: App, cid: str) -> None:
+def job(app: App, cid: str, shard: int | None, follow: bool, of: str | None) -> None:
     """Show a job: its status in each role, its document, and its receipts. A local run's job is shown as well.
 
     While the node runs that submitted it, bids, shards, verdicts and payments are shown too (`node` in JSON).
+    --log and --at ask another node, through relays where it is no neighbour; logs are for whoever submitted the job.
     """
+    from icn_lite.cli import inquire
+    from icn_lite.model.cid import Cid
+
+    if shard is not None:
+        inquire.show_log(app, str(Cid.parse(cid)), shard, follow=follow)
+    elif of is not None:
+        inquire.show_status_at(app, str(Cid.parse(cid)), of)
+    else:
+        _show(app, cid)
+
+
+def _show(app: App, cid: str) -> None:
     from icn_lite.model import document, schema
     from icn_lite.model.cid import Cid
     from icn_lite.model.job import JobSpec

@@ -12,9 +12,10 @@ from icn_lite.cli.reader import reading
 @command("peers", examples=("icn-lite peers", "icn-lite peers --json"))
 @pass_app
 def peers(app: App) -> None:
-    """List the peers: who, where, and how each was found (static, mdns, multicast, directory, invited, met).
+    """List the peers: who, where, and how each was found (static, mdns, multicast, directory, invited, met, relay).
 
-    While this node runs also which are live, their round-trip time, when each was last heard, battery and allowance.
+    While this node runs also which are live, their round-trip time, when each was last heard, battery and allowance;
+    and who is reached through others only: how many hops away, and through which neighbour.
     """
     home = app.existing_home()
     live = ask_node(home, "peers")
@@ -26,6 +27,8 @@ def peers(app: App) -> None:
     if live is not None:
         columns |= {
             "live": "Live",
+            "hops": "Hops>",
+            "via": "Via",
             "rtt_ms": "RTT ms>",
             "heard_ms_ago": "Last seen>",
             "battery_pct": "Battery>",
@@ -48,6 +51,8 @@ def _cell(name: str, value: Json) -> str:
         return f"{seconds} s ago" if seconds < 120 else f"{seconds // 60} min ago"
     if name == "battery_pct" and value is not None:
         return f"{value} %"
+    if name == "via" and isinstance(value, str):
+        return value[-8:]  # its end is in the first column too
     return _shown(value)
 
 

@@ -18,6 +18,7 @@ from icn_lite.model import cbor, document
 from icn_lite.model.capability import NodeCapability
 from icn_lite.model.cid import Cid
 from icn_lite.model.did import Did
+from icn_lite.model.messages import CapabilityAdvertisementV1
 from icn_lite.model.parcel import MAX_LIFETIME_MS, Envelope, Method, Question
 from icn_lite.node.memberships import Memberships
 from icn_lite.node.parcels import Parcels
@@ -96,6 +97,15 @@ class Carriage:
     def reached(self) -> dict[Did, Way]:
         """Everybody who is reached through neighbours."""
         return self.post.routes.reached(self.post.neighbours(), self.post.now_ms())
+
+    def relayed(self) -> dict[Did, Way]:
+        """Those of them who are no neighbours, the nearest first."""
+        far = [(did, way) for did, way in self.reached().items() if way.via != did]
+        return dict(sorted(far, key=lambda one: (one[1].hops, one[0].public_key)))
+
+    def advert(self, did: Did) -> CapabilityAdvertisementV1 | None:
+        """The advertisement of somebody further away, as it was heard last."""
+        return self.rumours_heard.advert(did)
 
     def tick(self, advert: Callable[[], bytes]) -> None:
         """Say now and then that we are there; others learn from it how we are reached."""

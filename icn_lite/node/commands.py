@@ -15,6 +15,7 @@ from icn_lite.model.job import Full, JobSpec, NoRedundancy, PrivacyLevel, WasmRu
 from icn_lite.node import views
 from icn_lite.node.control import Command, Json
 from icn_lite.node.coop_commands import CoopCommands
+from icn_lite.node.inquiries import Inquiries
 from icn_lite.node.origination import JobRun, Originations
 from icn_lite.node.runner import arguments_of
 from icn_lite.store.db import Store
@@ -50,6 +51,7 @@ class Commands:
             "wait": self.wait,
             "ledger": self.ledger,
             **CoopCommands(self._node).table(),
+            **Inquiries(self._node).table(),
         }
 
     async def status(self, request: Mapping[str, Json], body: bytes) -> Json:

@@ -51,6 +51,10 @@ class Rumours:
         advert = self._adverts.get(did)
         return advert.capability if advert is not None else None
 
+    def advert(self, did: Did) -> CapabilityAdvertisementV1 | None:
+        """What somebody further away said of itself last."""
+        return self._adverts.get(did)
+
     def spread(self, path: str, block: bytes, lifetime_ms: int) -> None:
         """Tell everybody."""
         if len(block) > MAX_BODY_BYTES:

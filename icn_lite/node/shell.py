@@ -6,10 +6,11 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from icn_lite.mesh.table import RECEIPTS
+from icn_lite.mesh.streams import Piece, Where
+from icn_lite.mesh.table import JOB, LOG, RECEIPTS
 from icn_lite.model import cose
 from icn_lite.model.capability import NodeCapability
 from icn_lite.model.cid import Cid
@@ -24,9 +25,11 @@ from icn_lite.node.tasks import Tasks
 
 if TYPE_CHECKING:
     from icn_lite.mesh.client import Providers
+    from icn_lite.mesh.requests import Response
 
 T = TypeVar("T")
 REQUEST_MS: Final = 10_000  # one request to one endpoint
+RELAYED_WAIT_MS: Final = 5_000  # for more of a log: the relays on the way wait along, and have few places
 TRANSFERS: Final = 8  # blocks on their way at once, in and out
 MAX_FIRST: Final = 4  # addresses of the peer that should have a block
 MAX_OTHERS: Final = 4  # of peers that may have it too: whoever ran another shard has the module
@@ -69,6 +72,12 @@ class Courier(Protocol):
 
     async def fetch_block(self, at: Providers, cid: Cid, max_bytes: int, *, deadline_ms: int = ...) -> bytes: ...
 
+    async def get(self, uri: str, path: str, *, deadline_ms: int = ..., to: Did | None = ...) -> Response: ...
+
+    async def read_log(
+        self, uri: str, lease: Cid, where: Where, *, deadline_ms: int = ..., to: Did | None = ...
+    ) -> Piece: ...
+
 
 class Relays(Protocol):
     """The way to whoever is no neighbour: `node.carriage.Carriage`."""
@@ -80,6 +89,8 @@ class Relays(Protocol):
     def spread(self, path: str, block: bytes, lifetime_ms: int) -> None: ...
 
     async def send(self, to: Did, path: str, block: bytes) -> bytes: ...
+
+    async def get(self, to: Did, path: str) -> bytes: ...
 
     async def fetch(self, of: Did, cid: Cid, most: int) -> bytes: ...
 
@@ -104,6 +115,16 @@ class NoCourier:
         raise _offline()
 
     async def fetch_block(self, at: Providers, cid: Cid, max_bytes: int, *, deadline_ms: int = 0) -> bytes:
+        """Raises `PeerError`."""
+        raise _offline()
+
+    async def get(self, uri: str, path: str, *, deadline_ms: int = 0, to: Did | None = None) -> Response:
+        """Raises `PeerError`."""
+        raise _offline()
+
+    async def read_log(
+        self, uri: str, lease: Cid, where: Where, *, deadline_ms: int = 0, to: Did | None = None
+    ) -> Piece:
         """Raises `PeerError`."""
         raise _offline()
 
@@ -185,6 +206,30 @@ class Shell:
             return ack
 
         return await self._directly_or_not(to, lambda uri: self.courier.post_receipt(uri, block, to=to), relayed)
+
+    async def job_status(self, of: Did, job: Cid) -> bytes:
+        """How a job stands at its originator, as DAG-CBOR."""
+        path = JOB.replace("{cid}", str(job))
+
+        async def directly(uri: str) -> bytes:
+            return (await self.courier.get(uri, path, deadline_ms=REQUEST_MS, to=of)).payload
+
+        return await self._directly_or_not(of, directly, lambda relays: relays.get(of, path))
+
+    async def read_log(self, of: Did, lease: Cid, where: Where) -> Piece:
+        """What the guest of a shard says at its executor, from an offset on; waits for more as `where` says."""
+
+        async def relayed(relays: Relays) -> Piece:
+            asked = replace(where, wait_ms=min(where.wait_ms, RELAYED_WAIT_MS))
+            try:
+                piece = Piece.decode(await relays.get(of, f"{LOG.replace('{cid}', str(lease))}?{asked.query}"))
+            except DocumentError as error:
+                raise PeerError(f"{of} answered with no piece of a log: {error.message}") from error
+            if piece.start != where.start:
+                raise PeerError(f"{of} answered with byte {piece.start} of a log, asked was {where.start}")
+            return piece
+
+        return await self._directly_or_not(of, lambda uri: self.courier.read_log(uri, lease, where, to=of), relayed)
 
     async def fetch(self, uris: Sequence[str], of: Did, cid: Cid, most: int) -> bytes:
         """A block or blob from these addresses, or from `of` through neighbours."""

@@ -13,10 +13,12 @@ from icn_lite.store.db import Store
 from icn_lite.work import originator_events as ev
 
 if TYPE_CHECKING:
+    from icn_lite.model.messages import CapabilityAdvertisementV1
     from icn_lite.node.cooperatives import Cooperative
     from icn_lite.node.memberships import Memberships
     from icn_lite.node.node import Node
     from icn_lite.node.origination import JobRun
+    from icn_lite.work.routes import Way
 
 
 def job_row(store: Store, job: str, role: str, status: str, error: str) -> dict[str, Json]:
@@ -106,12 +108,13 @@ def receipts_of(store: Store, run: JobRun) -> dict[str, ExecutionReceipt]:
 
 
 def peers_view(node: Node) -> list[Json]:
-    """`icn-lite peers`: who is here, how each was found, and what it offers."""
+    """`icn-lite peers`: who is here or reached through relays, how each was found, and what it offers."""
     now_ms = node.clock.now_ms()
     live = {peer.did for peer in node.shell.peers.live(now_ms)}
+    relayed = node.carriage.relayed() if node.carriage else {}
     rows: list[Json] = []
     for peer in node.shell.peers.peers.values():
-        offered = peer.advert.capability
+        way = relayed.pop(peer.did, None) if peer.did not in live else None
         rows.append(
             {
                 "did": str(peer.did),
@@ -120,16 +123,45 @@ def peers_view(node: Node) -> list[Json]:
                 "endpoints": list(peer.endpoints),
                 "heard_ms_ago": now_ms - peer.heard_ms,
                 "rtt_ms": peer.rtt_ms,
-                "profile": offered.profile,
-                "roles": [role.value for role in offered.roles],
-                "workers": offered.workers,
-                "fuel_per_s": offered.fuel_per_s,
-                "allowance": offered.allowance.value,
-                "battery_pct": offered.battery_pct,
-                "version": peer.advert.version,
+                **_way_view(way, direct=peer.did in live),
+                **_offered_view(peer.advert),
+            }
+        )
+    for did, way in relayed.items():
+        advert = node.carriage.advert(did) if node.carriage else None
+        rows.append(
+            {
+                "did": str(did),
+                "live": True,
+                "found": "relay",
+                "endpoints": [],
+                "heard_ms_ago": now_ms - way.heard_ms,
+                "rtt_ms": None,
+                **_way_view(way, direct=False),
+                **(_offered_view(advert) if advert else {}),
             }
         )
     return rows
+
+
+def _way_view(way: Way | None, *, direct: bool) -> dict[str, Json]:
+    """How far away somebody is, and through which neighbour it is reached."""
+    if way is None:
+        return {"hops": 1 if direct else None, "via": None}
+    return {"hops": way.hops, "via": str(way.via)}
+
+
+def _offered_view(advert: CapabilityAdvertisementV1) -> dict[str, Json]:
+    offered = advert.capability
+    return {
+        "profile": offered.profile,
+        "roles": [role.value for role in offered.roles],
+        "workers": offered.workers,
+        "fuel_per_s": offered.fuel_per_s,
+        "allowance": offered.allowance.value,
+        "battery_pct": offered.battery_pct,
+        "version": advert.version,
+    }
 
 
 def cooperatives_view(memberships: Memberships) -> list[dict[str, Json]]:
