@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -84,14 +84,19 @@ def read_facts(root: Path = Path("/"), environment: dict[str, str] | None = None
     models = [read_text(root / path).text for path in _MODELS]
     model = next((text for text in models if text), None)
     chassis = read_text(root / "sys/class/dmi/id/chassis_type")
-    termux = "TERMUX_VERSION" in env or "com.termux" in env.get("PREFIX", "")
     return HostFacts(
         device_tree_model=model.rstrip("\0 \n") if model else None,  # the kernel ends the text with a NUL
-        termux=termux,
+        termux=is_termux(env),
         dmi_chassis_type=int(chassis.text) if chassis.text and chassis.text.isdecimal() else None,
         machine=platform.machine(),
         memory_mib=_memory_mib(read_text(root / _MEMINFO)),
     )
+
+
+def is_termux(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether this is Termux on Android."""
+    env = os.environ if environment is None else environment
+    return "TERMUX_VERSION" in env or "com.termux" in env.get("PREFIX", "")
 
 
 def _memory_mib(meminfo: FileText) -> int | None:

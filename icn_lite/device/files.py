@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,6 +12,7 @@ from typing import Final
 MAX_FILE_BYTES: Final = 4096
 # Phones have about 100 thermal zones; more entries than this are not looked at.
 MAX_ENTRIES: Final = 512
+_DECIMAL: Final = re.compile(r"(-?)([0-9]{1,12})(?:\.([0-9]{1,12}))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,16 @@ def read_int(path: Path) -> FileNumber:
         return FileNumber(int(text.text))
     except ValueError:
         return FileNumber(None, f"{path.name}: expected an integer, found {text.text[:40]!r}")
+
+
+def parse_decimal(text: str, places: int) -> int | None:
+    """`23.5` with three places is 23500; None for whatever is no such number. No float is involved."""
+    found = _DECIMAL.fullmatch(text.strip())
+    if found is None:
+        return None
+    sign, whole, fraction = found.groups("")
+    digits = int(whole + fraction[:places].ljust(places, "0"))
+    return -digits if sign else digits
 
 
 def list_folder(path: Path) -> tuple[list[Path], str, bool]:

@@ -70,6 +70,7 @@ class Config:
     trust_scopes: Annotated[tuple[Name, ...], MaxLen(16)] = ()
     bidding_ms: Annotated[int, Range(50, 600_000)] = 2_000
     bid_policy: Annotated[tuple[Word, ...], MaxLen(16)] = ()
+    sensor_command: Annotated[tuple[Word, ...], MaxLen(16)] = ()
     offline: bool = False
     offline_hours: Annotated[int, Range(0, 24 * 7)] = 0
     pay_late: bool = True
@@ -123,6 +124,7 @@ OPTIONS: Final = (
         "12",
     ),
     Option("pay_late", "--pay-late/--no-pay-late", "", "pay for results of ours that come after their lease", "true"),
+    Option("sensor_command", "--sensor-command", "WORD", "a command that prints readings as JSON", '["./my-hat.py"]'),
     Option("initial_mana", "--initial-mana", "MANA", "mana that a new ledger begins with", "10000"),
     Option("storage_mb", "--storage-mb", "MB", "space for blocks that may be fetched again", "256"),
     Option("log_level", "--log-level", "LEVEL", "error, warning, info or debug, on stderr", '"info"'),

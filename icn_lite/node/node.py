@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from icn_lite import __version__
-from icn_lite.device.catalogue import detect, load_profile
+from icn_lite.device.catalogue import detect, is_termux, load_profile
 from icn_lite.device.profile import Profile
-from icn_lite.device.sensors.hub import SensorHub, default_sources
 from icn_lite.market.settle import account_of, grant
 from icn_lite.mesh.client import Client
 from icn_lite.mesh.endpoint import Endpoint, EndpointConfig
@@ -49,6 +48,7 @@ from icn_lite.node.peerbook import Candidate as Proposed
 from icn_lite.node.peerbook import PeerBook
 from icn_lite.node.prepared_cache import PreparedCache
 from icn_lite.node.preparing import Preparations, structural_limits
+from icn_lite.node.sensing import sensors_beside
 from icn_lite.node.shell import Shell
 from icn_lite.node.storage import Storage
 from icn_lite.sandbox.pool import Pool, PoolConfig
@@ -98,9 +98,8 @@ class Node:
         self.memberships = Memberships(options.home.cooperatives, options.signer, self.clock, secrets.token_bytes)
         admission = None if config.open else self.memberships
         self.endpoint = Endpoint(EndpointConfig(config.bind, config.port, limits, admission), self.handlers)
-        self.care = Care(
-            self.profile, SensorHub(default_sources(termux=is_termux())), self.pool, self.shell.changed.ring
-        )
+        hub = sensors_beside(self.profile, config, self.pool)
+        self.care = Care(self.profile, hub, self.pool, self.shell.changed.ring)
         self.originations: Originations | None = None
         self.executions: Executions | None = None
         self.belonging: Belonging | None = None
@@ -351,8 +350,3 @@ def profile_of(config: Config) -> tuple[Profile, str]:
     if config.profile == "auto":
         return detect()
     return load_profile(config.profile), "named in the configuration"
-
-
-def is_termux() -> bool:
-    """Whether this is Termux on Android."""
-    return "TERMUX_VERSION" in os.environ

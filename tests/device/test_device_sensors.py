@@ -9,27 +9,20 @@ import shutil
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from icn_lite.device.reading import Quantity, Reading, Readings, known, temperature, unknown
+from icn_lite.device.files import FileText
+from icn_lite.device.reading import BOUNDS, Quantity, Reading, Readings, known, temperature, unknown
 from icn_lite.device.sensors.command import MAX_OUTPUT_BYTES, CommandFailed, run_command
-from icn_lite.device.sensors.hub import SensorHub, default_sources, read_sources
+from icn_lite.device.sensors.hub import PATIENCE_MS, SensorHub, read_sources
 from icn_lite.device.sensors.linux_power import LinuxPower
 from icn_lite.device.sensors.linux_thermal import LinuxThermal
+from icn_lite.device.sensors.rows import default_sources
+from icn_lite.device.sensors.source import Pace, Paced, Spaced
 from icn_lite.device.sensors.system import System
-from icn_lite.device.sensors.termux import (
-    DEADLINE_MS,
-    MAX_BACKOFF_MS,
-    MIN_INTERVAL_MS,
-    TermuxBattery,
-    parse_status,
-)
 
 FIXTURES = Path(__file__).parent / "fixtures"
 Q = Quantity
@@ -67,6 +60,12 @@ def thermal(root: Path, *zones: tuple[str, object]) -> Reading:
     return Readings.of(LinuxThermal(root).read(0)).get(Q.SOC_TEMP)
 
 
+EVERYTHING = (
+    "pi-zero-2w", "pi-3b-plus", "pi-4", "pi-5", "laptop-two-batteries", "phone-sysfs", "phone-termux",
+    "nas-without-sensors", "nas-with-ups",
+)  # fmt: skip
+
+
 class TestTrees:
     def test_pi_4_has_a_temperature_and_no_battery(self) -> None:
         readings = tree("pi-4")
@@ -74,13 +73,41 @@ class TestTrees:
         assert value(readings, Q.BATTERY_PRESENT) == 0
         assert readings.get(Q.BATTERY_PCT).value is None
         assert readings.get(Q.BATTERY_PCT).why_unknown
+        assert (value(readings, Q.MEMORY_TOTAL), value(readings, Q.MEMORY_AVAILABLE)) == (3793, 3234)
+        assert (value(readings, Q.CPU_FREQ_PM), value(readings, Q.CPU_CAP_PM)) == (1000, 1000)
+        assert value(readings, Q.LOAD) == 310 // 4
+        assert (value(readings, Q.WIFI), value(readings, Q.METERED)) == (1, 0)
+
+    @pytest.mark.parametrize(
+        ("name", "throttled", "undervoltage", "temp_mc"),
+        [
+            ("pi-zero-2w", 0, 0, 47_236),  # 0x50000: it was, since boot, and is not now
+            ("pi-3b-plus", 1, 0, 61_224),  # 0x80008: the soft limit of 60 °C holds it back now
+            ("pi-4", 0, 0, 52_582),
+            ("pi-5", 1, 1, 57_300),  # 0x50005, and the kernel's alarm says so too
+        ],
+    )
+    def test_of_a_pis_flags_only_those_for_now_count(
+        self, name: str, throttled: int, undervoltage: int, temp_mc: int
+    ) -> None:
+        readings = tree(name)
+        assert value(readings, Q.THROTTLED) == throttled
+        assert value(readings, Q.UNDERVOLTAGE) == undervoltage
+        assert readings.get(Q.UNDERVOLTAGE).source == "rpi_volt"
+        assert value(readings, Q.SOC_TEMP) == temp_mc
 
     def test_two_batteries_are_one_and_the_mouse_is_not_ours(self) -> None:
         readings = tree("laptop-two-batteries")
         assert value(readings, Q.BATTERY_PCT) == 100 * (22_900_000 + 5_470_000) // (23_120_000 + 23_480_000)
         assert value(readings, Q.ON_MAINS) == 0
+        energy_mj = (22_900_000 + 5_470_000) * 36 // 10
+        assert value(readings, Q.BATTERY_ENERGY) == energy_mj
+        assert value(readings, Q.BATTERY_POWER) == 6217
+        assert value(readings, Q.BATTERY_TO_EMPTY) == energy_mj // 6217
+        assert readings.get(Q.BATTERY_TO_FULL).value is None
         assert value(readings, Q.SOC_TEMP) == 61_000, "the Wi-Fi card's 88 °C is not the processor's"
         assert readings.get(Q.SOC_TEMP).source == "thermal_zone x86_pkg_temp"
+        assert value(readings, Q.METERED) == 1, "a phone's Wi-Fi announced itself to NetworkManager"
 
     def test_phone_by_sysfs(self) -> None:
         readings = tree("phone-sysfs")
@@ -88,15 +115,51 @@ class TestTrees:
         assert value(readings, Q.ON_MAINS) == 1
         assert value(readings, Q.BATTERY_TEMP) == 31_200
         assert value(readings, Q.BATTERY_CURRENT) == -412_353
+        assert value(readings, Q.BATTERY_POWER) == 412_353 * 4_123_712 // 10**9
         assert value(readings, Q.SOC_TEMP) == 49_100
+        assert (value(readings, Q.WIFI), value(readings, Q.METERED)) == (0, 1), "the modem is its only way out"
+        assert value(readings, Q.CPU_CAP_PM) == 1000 * 1_881_600 // 2_323_200, "the kernel cools the large cores"
+
+    def test_phone_by_termux(self) -> None:
+        readings = tree("phone-termux")
+        assert readings.get(Q.BATTERY_PCT).source == "termux-battery-status"
+        assert value(readings, Q.BATTERY_PCT) == 76
+        assert value(readings, Q.WIFI) == 1
+        assert "metered" in readings.get(Q.METERED).why_unknown
+        assert readings.get(Q.SOC_TEMP).why_unknown
+        assert "stat" in readings.get(Q.FOREIGN_LOAD_PM).why_unknown
 
     def test_nas_knows_nothing_and_says_so(self) -> None:
         readings = tree("nas-without-sensors")
         assert readings.get(Q.SOC_TEMP) == unknown(Q.SOC_TEMP, "thermal", "no thermal zone and no hwmon gives one")
         assert value(readings, Q.BATTERY_PRESENT) == 0
+        assert value(readings, Q.WIFI) == 1
+        assert "no NetworkManager" in readings.get(Q.METERED).why_unknown
 
-    def test_a_root_of_ones_own_brings_nothing_of_this_machine(self) -> None:
-        assert {source.name for source in default_sources(root=FIXTURES / "pi-4")} == {"power_supply", "thermal"}
+    def test_a_ups_counts_as_the_battery_that_the_kernel_does_not_see(self) -> None:
+        readings = tree("nas-with-ups")
+        assert (value(readings, Q.BATTERY_PRESENT), value(readings, Q.BATTERY_PCT)) == (1, 100)
+        assert (value(readings, Q.ON_MAINS), value(readings, Q.BATTERY_TO_EMPTY)) == (1, 2580)
+
+    @pytest.mark.parametrize("name", EVERYTHING)
+    def test_a_root_of_ones_own_brings_nothing_of_this_machine(
+        self, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def outside(*_: object) -> None:
+            raise AssertionError("the tree was left")
+
+        monkeypatch.setattr("icn_lite.device.sensors.command.subprocess.Popen", outside)
+        monkeypatch.setattr("shutil.which", outside)
+        rows = default_sources(root=FIXTURES / name)
+        assert "clock" not in {source.name for source in rows}
+        assert read_sources(rows, 0) == read_sources(default_sources(root=FIXTURES / name), 0)
+
+    @pytest.mark.parametrize("name", EVERYTHING)
+    async def test_the_hub_says_of_a_tree_what_its_sources_say(self, name: str) -> None:
+        hub = SensorHub(default_sources(root=FIXTURES / name), clock=lambda: 0)
+        assert await hub.read() == tree(name)
+
+    def test_termux_comes_first_on_termux(self) -> None:
         assert next(source.name for source in default_sources(termux=True)) == "termux-battery-status"
 
 
@@ -127,6 +190,28 @@ class TestPower:
         assert value(readings, Q.BATTERY_PRESENT) == 1
         assert readings.get(Q.BATTERY_PCT).value is None
         assert readings.get(Q.BATTERY_PCT).why_unknown
+
+    def test_a_gauges_own_forecast_is_preferred(self, tmp_path: Path) -> None:
+        full = self.BATTERY | {"charge_now": 1_000_000, "charge_full": 3_000_000, "voltage_now": 4_000_000}
+        draining = full | {"status": "Discharging", "current_now": -500_000}
+        assert value(power(tmp_path, BAT0=draining), Q.BATTERY_ENERGY) == 14_400_000
+        assert value(power(tmp_path, BAT0=draining), Q.BATTERY_TO_EMPTY) == 7200
+        assert value(power(tmp_path, BAT0=draining | {"time_to_empty_avg": 6000}), Q.BATTERY_TO_EMPTY) == 6000
+        charging = full | {"status": "Charging", "current_now": 1_000_000}
+        assert value(power(tmp_path, BAT0=charging), Q.BATTERY_TO_FULL) == 7200
+        assert power(tmp_path, BAT0=charging | {"current_now": 0}).get(Q.BATTERY_TO_FULL).value is None
+
+    def test_a_supply_that_is_plugged_in_later_is_seen(self, tmp_path: Path) -> None:
+        power(tmp_path, BAT0=self.BATTERY)
+        source = LinuxPower(tmp_path)
+        assert value(Readings.of(source.read(0)), Q.PLUGGED) is None
+        charger = tmp_path / "sys/class/power_supply/usb"
+        charger.mkdir()
+        (charger / "type").write_text("USB\n")
+        (charger / "online").write_text("1\n")
+        assert value(Readings.of(source.read(1)), Q.PLUGGED) == 1
+        (charger / "online").write_text("0\n")
+        assert value(Readings.of(source.read(2)), Q.PLUGGED) == 0
 
     def test_zero_percent_is_believed_only_while_discharging(self, tmp_path: Path) -> None:
         flat = {"type": "Battery", "capacity": 0}
@@ -189,6 +274,25 @@ class TestThermal:
         assert thermal(tmp_path, ("cpu-thermal", 1_500)).value == 1_500
         assert thermal(tmp_path, ("cpu-thermal", -5_000)).value == -5_000
 
+    def test_a_profile_may_prefer_a_sensor(self, tmp_path: Path) -> None:
+        thermal(tmp_path, ("cpu-thermal", 50_000), ("skin-a", 41_000), ("skin-b", 43_000))
+        preferring = [LinuxThermal(tmp_path, wish) for wish in (("skin-*",), ("gpu*", "skin-a"), ("gpu*",), ())]
+        found = [Readings.of(source.read(0)).get(Q.SOC_TEMP) for source in preferring]
+        assert [reading.value for reading in found] == [43_000, 41_000, 50_000, 50_000]
+        (tmp_path / "sys/class/thermal/thermal_zone2/temp").write_text("-273000\n")
+        assert Readings.of(preferring[0].read(1)).get(Q.SOC_TEMP).value == 41_000
+
+    def test_a_zone_that_appears_later_is_found(self, tmp_path: Path) -> None:
+        source = LinuxThermal(tmp_path)
+        assert Readings.of(source.read(0)).get(Q.SOC_TEMP).value is None
+        thermal(tmp_path, ("cpu-thermal", 50_000))
+        assert Readings.of(source.read(1)).get(Q.SOC_TEMP).value == 50_000
+        thermal(tmp_path, ("cpu-thermal", 50_000), ("cpu1-thermal", 60_000))
+        assert Readings.of(source.read(2)).get(Q.SOC_TEMP).value == 50_000
+        assert Readings.of(source.read(2 + 600_000)).get(Q.SOC_TEMP).value == 60_000
+        thermal(tmp_path, ("cpu1-thermal", 61_000))
+        assert Readings.of(source.read(1)).get(Q.SOC_TEMP).value == 61_000, "a clock that went back"
+
     def test_hwmon_stands_in(self, tmp_path: Path) -> None:
         chip = tmp_path / "sys/class/hwmon/hwmon2"
         chip.mkdir(parents=True)
@@ -196,120 +300,6 @@ class TestThermal:
         (chip / "temp1_input").write_text("63125\n")
         reading = Readings.of(LinuxThermal(tmp_path).read(0)).get(Q.SOC_TEMP)
         assert (reading.value, reading.source) == (63_125, "hwmon k10temp")
-
-
-class FakeCommand:
-    """Stands in for `run_command`: gives the answers in turn, an exception by raising it."""
-
-    def __init__(self, *answers: bytes | CommandFailed) -> None:
-        self.answers = list(answers)
-        self.calls = 0
-
-    def __call__(self, argv: Sequence[str], deadline_ms: int) -> bytes:
-        assert deadline_ms == DEADLINE_MS
-        self.calls += 1
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(answer, CommandFailed):
-            raise answer
-        return answer
-
-
-def termux(name: str) -> bytes:
-    return (FIXTURES / "termux" / f"{name}.json").read_bytes()
-
-
-class TestTermux:
-    def test_charging(self) -> None:
-        readings = Readings(parse_status(termux("charging")))
-        assert value(readings, Q.BATTERY_PCT) == 76
-        assert value(readings, Q.ON_MAINS) == 1
-        assert value(readings, Q.BATTERY_TEMP) == 31_200
-        assert value(readings, Q.BATTERY_VOLTAGE) == 4_123_000
-        assert value(readings, Q.BATTERY_CURRENT) == 412_353
-
-    def test_losing_charge_while_plugged_in_counts_as_battery(self) -> None:
-        weak = Readings(parse_status(termux("weak_charger")))
-        assert (value(weak, Q.ON_MAINS), value(weak, Q.PLUGGED)) == (0, 1)
-
-    def test_a_missing_thermometer_is_not_minus_two_hundred_million_degrees(self) -> None:
-        reading = Readings(parse_status(termux("no_thermometer"))).get(Q.BATTERY_TEMP)
-        assert reading.value is None
-        assert "absurd" in reading.why_unknown
-
-    def test_keys_left_out_are_unknown(self) -> None:
-        readings = Readings(parse_status(termux("keys_left_out")))
-        assert value(readings, Q.BATTERY_PCT) == 50
-        assert readings.get(Q.ON_MAINS).why_unknown == "status None, plugged None"
-        assert readings.get(Q.BATTERY_TEMP).why_unknown
-
-    @pytest.mark.parametrize(
-        "answer", [b"", b"no json", b"[1]", b"12", b"null", b"\xff\xfe", b"[" * 60_000, b'{"percentage": 3']
-    )
-    def test_what_is_no_answer_is_a_failure(self, answer: bytes) -> None:
-        with pytest.raises(CommandFailed, match="expected"):
-            parse_status(answer)
-
-    @pytest.mark.parametrize("pct", [b"-1", b"101", b'"76"', b"null", b"true", b"NaN", b"Infinity", b"1e400", b"{}"])
-    def test_an_absurd_percentage_is_unknown(self, pct: bytes) -> None:
-        reading = Readings(parse_status(b'{"percentage": %s, "temperature": %s}' % (pct, pct))).get(Q.BATTERY_PCT)
-        assert reading.value is None
-
-    @given(
-        st.recursive(
-            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
-            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
-        ).flatmap(lambda x: st.dictionaries(st.sampled_from(("percentage", "status", "plugged", "temperature",
-                                                              "voltage", "current", "present")), st.just(x)))
-    )  # fmt: skip
-    @settings(deadline=None, derandomize=True, max_examples=80)
-    def test_any_json_object_gives_readings(self, status: dict[str, object]) -> None:
-        import json
-
-        for reading in parse_status(json.dumps(status).encode()):
-            assert (reading.value is None) == bool(reading.why_unknown)
-
-    def test_it_is_asked_at_most_every_half_minute_and_the_answer_ages(self) -> None:
-        command = FakeCommand(termux("charging"))
-        battery = TermuxBattery(run=command)
-        battery.read(1000)
-        later = Readings.of(battery.read(1000 + MIN_INTERVAL_MS - 1))
-        assert command.calls == 1
-        assert later.get(Q.BATTERY_PCT).age_ms == MIN_INTERVAL_MS - 1
-        assert Readings.of(battery.read(1000 + MIN_INTERVAL_MS)).get(Q.BATTERY_PCT).age_ms == 0
-        assert command.calls == 2
-
-    def test_failures_back_off_to_ten_minutes_and_one_success_forgets_them(self) -> None:
-        command = FakeCommand(CommandFailed("hung"))
-        battery = TermuxBattery(run=command)
-        asked_ms = [now for now in range(0, 3_600_000, 10_000) if self._asks(battery, command, now)]
-        gaps = [later - earlier for earlier, later in pairwise(asked_ms)]
-        assert gaps[:5] == [30_000, 60_000, 120_000, 240_000, 480_000]
-        assert set(gaps[5:]) == {MAX_BACKOFF_MS}
-        command.answers = [termux("charging")]
-        battery.read(10_000_000)
-        assert self._asks(battery, command, 10_000_000 + MIN_INTERVAL_MS)
-
-    @staticmethod
-    def _asks(battery: TermuxBattery, command: FakeCommand, now_ms: int) -> bool:
-        before = command.calls
-        battery.read(now_ms)
-        return command.calls > before
-
-    def test_after_a_failure_the_last_answer_goes_on_ageing(self) -> None:
-        battery = TermuxBattery(run=FakeCommand(termux("charging"), CommandFailed("hung")))
-        battery.read(0)
-        assert Readings.of(battery.read(200_000)).get(Q.BATTERY_PCT).age_ms == 200_000
-
-    def test_without_any_answer_the_reason_is_the_failure(self) -> None:
-        battery = TermuxBattery(run=FakeCommand(CommandFailed("hung")))
-        assert Readings.of(battery.read(0)).get(Q.BATTERY_PCT).why_unknown == "hung"
-
-    def test_a_clock_that_went_back_does_not_silence_it(self) -> None:
-        command = FakeCommand(termux("charging"))
-        battery = TermuxBattery(run=command)
-        battery.read(100_000_000)
-        battery.read(5)
-        assert command.calls == 2
 
 
 class Lifeline:
@@ -342,6 +332,9 @@ class TestCommand:
 
     def test_output_comes_back(self) -> None:
         assert run_command(["sh", "-c", "printf '{}'"], 10_000) == b"{}"
+
+    def test_it_speaks_no_language_but_c(self) -> None:
+        assert run_command(["sh", "-c", "printf %s $LC_ALL"], 10_000) == b"C"
 
     def test_one_that_is_not_there(self) -> None:
         with pytest.raises(CommandFailed, match="No such file"):
@@ -404,6 +397,31 @@ class Fixed:
         return [known(Q.SOC_TEMP, 40_000, self.name)]
 
 
+class Broken:
+    """A source that breaks its promise."""
+
+    name = "broken"
+
+    def read(self, now_ms: int) -> Sequence[Reading]:
+        raise ZeroDivisionError("a fault of its own")
+
+
+class SlowGate(Paced):
+    """A program that hangs until it is let through; always due."""
+
+    name = "slow gate"
+
+    def __init__(self) -> None:
+        self.gate = Gate()
+        self.open, self.entered = self.gate.open, self.gate.entered
+
+    def due(self, now_ms: int, said: object, *, busy: bool) -> bool:
+        return True
+
+    def read(self, now_ms: int) -> Sequence[Reading]:
+        return self.gate.read(now_ms)
+
+
 class TestHub:
     async def test_readings_come_from_all_sources(self) -> None:
         gate = Gate()
@@ -439,6 +457,72 @@ class TestHub:
         assert not first.done()
         gate.open.set()
         assert value(await first, Q.BATTERY_PCT) == 1
+
+    async def test_many_that_hang_hold_up_none_and_cost_one_thread_each(self) -> None:
+        gates, fixed = [Gate() for _ in range(5)], Fixed()
+        hub = SensorHub([*gates, fixed], clock=lambda: 0)
+        readings = await hub.read(deadline_ms=10 * PATIENCE_MS)
+        assert value(readings, Q.SOC_TEMP) == 40_000
+        for _ in range(3):
+            assert value(await hub.read(deadline_ms=1000), Q.SOC_TEMP) == 40_000
+        assert [gate.calls for gate in gates] == [1] * 5
+        assert sum(thread.name == "sensors" for thread in threading.enumerate()) <= 6, "five, and one just ending"
+        for gate in gates:
+            gate.open.set()
+
+    async def test_a_source_that_raises_takes_nobody_with_it(self, caplog: pytest.LogCaptureFixture) -> None:
+        hub = SensorHub([Broken(), Fixed()], clock=lambda: 0)
+        for _ in range(3):
+            assert value(await hub.read(), Q.SOC_TEMP) == 40_000
+        assert [record.message for record in caplog.records] == ["the sensor broken failed"]
+
+    async def test_a_program_is_waited_for_once_and_then_answers_when_it_likes(self) -> None:
+        slow, now = SlowGate(), [0]
+        hub = SensorHub([slow, Fixed()], clock=lambda: now[0])
+        first = asyncio.create_task(hub.read())
+        assert await asyncio.to_thread(slow.entered.wait, 30)
+        assert not first.done()
+        slow.open.set()
+        assert value(await first, Q.BATTERY_PCT) == 1
+        slow.open.clear()
+        slow.entered.clear()
+        now[0] = 10
+        readings = await hub.read()
+        assert (readings.get(Q.BATTERY_PCT).age_ms, readings.get(Q.SOC_TEMP).age_ms) == (10, 0)
+        assert await asyncio.to_thread(slow.entered.wait, 30)
+        assert value(await hub.read(), Q.BATTERY_PCT) == 1, "while it is being asked it is not asked again"
+        slow.open.set()
+
+    async def test_what_changes_slowly_is_read_less_often_while_idle(self) -> None:
+        gate, now = Gate(), [0]
+        gate.open.set()
+        hub = SensorHub([Spaced(gate, Pace(10_000, 60_000))], clock=lambda: now[0])
+        for now[0] in range(0, 120_000, 5_000):
+            await hub.read(busy=False)
+        assert gate.calls == 2
+        for now[0] in range(120_000, 160_000, 5_000):
+            await hub.read()
+        assert gate.calls == 6
+        now[0] = 5
+        await hub.read(busy=False)
+        assert gate.calls == 7, "a clock that went back must not silence it"
+
+    async def test_a_clock_that_jumps_makes_readings_unknown_and_no_fresh_ones(self) -> None:
+        gate, now = Gate(), [1_000_000]
+        gate.open.set()
+        hub = SensorHub([gate], clock=lambda: now[0])
+        await hub.read()
+        gate.open.clear()
+        gate.entered.clear()
+        stuck = asyncio.create_task(hub.read(deadline_ms=50))
+        assert await asyncio.to_thread(gate.entered.wait, 30)
+        await stuck
+        for jump_ms in (-900_000, 900_000):
+            now[0] = 1_000_000 + jump_ms
+            reading = (await hub.read(deadline_ms=50)).get(Q.BATTERY_PCT)
+            assert reading.age_ms == jump_ms
+            assert reading.unless_older(120_000).value is None
+        gate.open.set()
 
     async def test_cancelling_a_read_leaves_the_hub_usable(self) -> None:
         gate = Gate()
@@ -479,6 +563,30 @@ class TestReading:
         assert readings.get(Q.LOAD).source == "b"
         assert Readings.of([unknown(Q.LOAD, "a", "no"), unknown(Q.LOAD, "b", "nor")]).get(Q.LOAD).source == "a"
 
+    def test_a_battery_that_anybody_sees_is_there_and_a_device_used_anywhere_is_used(self) -> None:
+        seen = [known(Q.BATTERY_PRESENT, 0, "kernel"), known(Q.BATTERY_PRESENT, 1, "upsc")]
+        assert Readings.of(seen).get(Q.BATTERY_PRESENT).source == "upsc"
+        assert Readings.of(seen[::-1]).get(Q.BATTERY_PRESENT).source == "upsc"
+        used = [
+            known(Q.USER_IDLE_S, 900, "logind"),
+            known(Q.USER_IDLE_S, 3, "terminals"),
+            unknown(Q.USER_IDLE_S, "x", "?"),
+        ]
+        assert Readings.of(used).get(Q.USER_IDLE_S).value == 3
+        assert Readings.of(used[::-1]).get(Q.USER_IDLE_S).value == 3
+
+    @pytest.mark.parametrize("quantity", list(Q))
+    def test_absurd_values_of_any_source_become_unknown(self, quantity: Quantity) -> None:
+        low, high = BOUNDS[quantity]
+        for sane in (low, high):
+            assert Readings.of([known(quantity, sane, "x")]).get(quantity).value == sane
+        for absurd in (low - 1, high + 1):
+            reading = Readings.of([known(quantity, absurd, "x")]).get(quantity)
+            assert reading.value is None
+            assert reading.why_unknown == f"{absurd} {reading.unit} is absurd"
+        other = Readings.of([known(quantity, high + 1, "broken"), known(quantity, low, "sane")])
+        assert other.get(quantity) == known(quantity, low, "sane"), "the next source is asked"
+
     def test_units_are_known_for_all(self) -> None:
         assert {known(quantity, 1, "x").unit for quantity in Q} >= {"%", "m°C", "MiB"}
         assert temperature(Q.SOC_TEMP, -40_001, "x").why_unknown == "-41 °C is absurd"
@@ -494,4 +602,13 @@ class TestReading:
 
         monkeypatch.setattr(psutil, "getloadavg", refuse)
         monkeypatch.setattr(psutil, "virtual_memory", refuse)
+        monkeypatch.setattr(
+            "icn_lite.device.sensors.system.read_text", lambda path: FileText(None, "Permission denied")
+        )
         assert all("Permission denied" in reading.why_unknown for reading in System().read(0))
+
+    def test_psutil_stands_in_where_proc_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(
+            "icn_lite.device.sensors.system.read_text", lambda path: FileText(None, "Permission denied")
+        )
+        assert {reading.source for reading in System().read(0) if reading.value is not None} == {"psutil"}

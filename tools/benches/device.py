@@ -14,7 +14,8 @@ import wasm3
 
 from icn_lite.device.catalogue import load_profile
 from icn_lite.device.governor import GovernorState, step
-from icn_lite.device.sensors.hub import SensorHub, default_sources
+from icn_lite.device.sensors.hub import SensorHub
+from icn_lite.device.sensors.rows import default_sources
 from icn_lite.resources import guest_module
 from icn_lite.wasm.prepare import prepare
 

@@ -41,6 +41,7 @@ def run_command(argv: Sequence[str], deadline_ms: int, stdin: bytes = b"") -> by
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
+            env={**os.environ, "LC_ALL": "C"},  # words and decimal points are read by programs here
         )
     except OSError as error:
         raise CommandFailed(f"{argv[0]}: {error.strerror or error}") from error

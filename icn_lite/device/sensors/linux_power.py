@@ -8,15 +8,17 @@ file that is refused is not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from icn_lite.device.files import FileNumber, list_folder, read_int, read_text
+from icn_lite.device.files import MAX_ENTRIES, FileNumber, list_folder, read_int, read_text
 from icn_lite.device.reading import Quantity, Reading, known, temperature, unknown
 
 _SOURCE: Final = "power_supply"
+_OF_A_DEVICE: Final = "scope=Device"
+_REFUSED: Final = "refused: "
 _BATTERY_QUANTITIES: Final = (
     Quantity.BATTERY_PCT,
     Quantity.ON_MAINS,
@@ -38,6 +40,26 @@ class _Battery:
     temp_dc: int | None  # tenths of a degree
     current_ua: int | None
     voltage_uv: int | None
+    power_uw: int | None
+    to_empty_s: int | None
+    to_full_s: int | None
+
+    def energy_mj(self, amount: int | None) -> int | None:
+        """What `now` or `full` is in millijoule; a charge needs a voltage, which is taken to stay."""
+        if amount is None:
+            return None
+        if self.unit == "energy":
+            return amount * 36 // 10
+        return None if self.voltage_uv is None else amount * self.voltage_uv // 1_000_000 * 36 // 10
+
+    @property
+    def power_mw(self) -> int | None:
+        """What flows, in or out: as the gauge says, or current times voltage."""
+        if self.power_uw is not None:
+            return abs(self.power_uw) // 1000
+        if self.current_ua is None or self.voltage_uv is None:
+            return None
+        return abs(self.current_ua) * self.voltage_uv // 1_000_000_000
 
 
 class LinuxPower:
@@ -47,6 +69,7 @@ class LinuxPower:
 
     def __init__(self, root: Path = Path("/")) -> None:
         self._folder = root / "sys/class/power_supply"
+        self._kinds: dict[str, str] = {}  # what a supply of this name is, which never changes
 
     def read(self, now_ms: int) -> Sequence[Reading]:
         """Presence, charge, mains, temperature, current and voltage."""
@@ -57,12 +80,12 @@ class LinuxPower:
         chargers: list[FileNumber] = []
         refused = ""
         for supply in supplies:
-            kind = read_text(supply / "type")
-            if kind.text is None:
-                refused = f"{supply.name}/{kind.why}"
-            elif read_text(supply / "scope").text == "Device":
+            kind = self._kinds.get(supply.name) or self._look_at(supply)
+            if kind.startswith(_REFUSED):
+                refused = kind.removeprefix(_REFUSED)
+            elif kind == _OF_A_DEVICE:
                 continue
-            elif kind.text != "Battery":
+            elif kind != "Battery":
                 online = read_int(supply / "online")
                 if not online.missing:  # fuel gauges of phones are supplies of their own kind without it
                     chargers.append(online)
@@ -74,12 +97,21 @@ class LinuxPower:
             return [known(Quantity.BATTERY_PRESENT, 0, _SOURCE)]
         return [known(Quantity.BATTERY_PRESENT, 1, _SOURCE), *_readings(batteries, chargers)]
 
+    def _look_at(self, supply: Path) -> str:
+        """Its type, or that it belongs to a device, remembered; or why nobody can tell, to be tried again."""
+        kind = read_text(supply / "type")
+        if kind.text is None:
+            return f"{_REFUSED}{supply.name}/{kind.why}"
+        found = _OF_A_DEVICE if read_text(supply / "scope").text == "Device" else kind.text
+        self._kinds = {**self._kinds, supply.name: found} if len(self._kinds) < MAX_ENTRIES else {supply.name: found}
+        return found
+
 
 def _read_battery(supply: Path) -> _Battery:
-    energy = [read_int(supply / name).value for name in ("energy_now", "energy_full")]
-    charge = [read_int(supply / name).value for name in ("charge_now", "charge_full")]
-    use_energy = None not in energy
-    now, full = energy if use_energy else charge
+    now, full = (read_int(supply / name).value for name in ("energy_now", "energy_full"))
+    use_energy = now is not None and full is not None
+    if not use_energy:
+        now, full = (read_int(supply / name).value for name in ("charge_now", "charge_full"))
     return _Battery(
         name=supply.name,
         status=read_text(supply / "status").text or "Unknown",
@@ -90,13 +122,20 @@ def _read_battery(supply: Path) -> _Battery:
         temp_dc=read_int(supply / "temp").value,
         current_ua=read_int(supply / "current_now").value,
         voltage_uv=read_int(supply / "voltage_now").value,
+        power_uw=read_int(supply / "power_now").value,
+        to_empty_s=_first(supply, "time_to_empty_now", "time_to_empty_avg"),
+        to_full_s=_first(supply, "time_to_full_now", "time_to_full_avg"),
     )
+
+
+def _first(supply: Path, *names: str) -> int | None:
+    return next((value for name in names if (value := read_int(supply / name).value) is not None), None)
 
 
 def _readings(batteries: Sequence[_Battery], chargers: Sequence[FileNumber]) -> list[Reading]:
     mains = _mains(batteries, chargers)
     charging = any(battery.status == "Charging" for battery in batteries) or mains.value == 1
-    readings = [mains, _plugged(chargers), _charge(batteries, charging), _hottest(batteries)]
+    readings = [mains, _plugged(chargers), _charge(batteries, charging), _hottest(batteries), *_rates(batteries)]
     if len(batteries) == 1:  # of several, no single current or voltage would mean anything
         current, voltage = batteries[0].current_ua, batteries[0].voltage_uv
         if current is not None:
@@ -104,6 +143,32 @@ def _readings(batteries: Sequence[_Battery], chargers: Sequence[FileNumber]) -> 
         if voltage is not None:
             readings.append(known(Quantity.BATTERY_VOLTAGE, voltage, _SOURCE))
     return readings
+
+
+def _rates(batteries: Sequence[_Battery]) -> Iterator[Reading]:
+    """Energy, power and time of all batteries together, where each tells; time only in the direction of the flow."""
+    energy_mj = _total(battery.energy_mj(battery.now) for battery in batteries)
+    full_mj = _total(battery.energy_mj(battery.full) for battery in batteries)
+    power_mw = _total(battery.power_mw for battery in batteries)
+    if energy_mj is not None:
+        yield known(Quantity.BATTERY_ENERGY, energy_mj, _SOURCE)
+    if power_mw is not None:
+        yield known(Quantity.BATTERY_POWER, power_mw, _SOURCE)
+    statuses = {battery.status for battery in batteries}
+    told = batteries[0] if len(batteries) == 1 else None
+    if "Discharging" in statuses and "Charging" not in statuses:
+        yield from _time(Quantity.BATTERY_TO_EMPTY, told.to_empty_s if told else None, energy_mj, power_mw)
+    elif "Charging" in statuses and "Discharging" not in statuses:
+        missing_mj = None if full_mj is None or energy_mj is None else full_mj - energy_mj
+        yield from _time(Quantity.BATTERY_TO_FULL, told.to_full_s if told else None, missing_mj, power_mw)
+
+
+def _time(quantity: Quantity, told_s: int | None, energy_mj: int | None, power_mw: int | None) -> Iterator[Reading]:
+    """As the gauge forecasts it, else at the power of this moment."""
+    if told_s is not None and told_s > 0:
+        yield known(quantity, told_s, _SOURCE)
+    elif energy_mj is not None and power_mw:
+        yield known(quantity, max(0, energy_mj // power_mw), _SOURCE)
 
 
 def _mains(batteries: Sequence[_Battery], chargers: Sequence[FileNumber]) -> Reading:
@@ -139,8 +204,6 @@ def _charge(batteries: Sequence[_Battery], charging: bool) -> Reading:
     pct = _added_up(batteries)
     if pct is None:  # the smallest: of two batteries without energies nobody knows the larger
         pct = min(battery.pct.value for battery in batteries if battery.pct.value is not None)
-    if not 0 <= pct <= 100:
-        return unknown(Quantity.BATTERY_PCT, _SOURCE, f"{pct} % is absurd")
     if pct == 0 and charging:
         return unknown(Quantity.BATTERY_PCT, _SOURCE, "0 % while charging is absurd")
     return known(Quantity.BATTERY_PCT, pct, _SOURCE)

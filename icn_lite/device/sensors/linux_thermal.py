@@ -9,8 +9,9 @@ mA, Qualcomm's `soc`, which is a state of charge) are told by their type.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
@@ -33,73 +34,93 @@ _OTHER: Final = re.compile(
 )
 
 
+# What a board has does not change; a module that is loaded later is found at the next look around.
+LOOK_AROUND_MS: Final = 600_000
+
+
 @dataclass(frozen=True, slots=True)
-class _Zone:
+class _Sensor:
+    kind: str
     label: str
-    temp_mc: int
+    path: Path
 
 
 class LinuxThermal:
-    """`/sys/class/thermal` and `/sys/class/hwmon` under `root`."""
+    """`/sys/class/thermal` and `/sys/class/hwmon` under `root`.
+
+    A profile may name the zones or chips that it trusts, by patterns: of the first pattern that fits any which can be
+    read, the hottest. Else the hottest zone that names a processor, else the hottest that names nothing else; then the
+    same of the chips.
+    """
 
     name = _SOURCE
 
-    def __init__(self, root: Path = Path("/")) -> None:
+    def __init__(self, root: Path = Path("/"), preferred: Sequence[str] = ()) -> None:
         self._thermal = root / "sys/class/thermal"
         self._hwmon = root / "sys/class/hwmon"
+        self._preferred = tuple(preferred)
+        self._sensors: tuple[_Sensor, ...] = ()
+        self._why = ""
+        self._looked_ms: int | None = None
 
     def read(self, now_ms: int) -> Sequence[Reading]:
         """One reading of the processor's temperature."""
-        problems: list[str] = []
-        for kind, zones in (("thermal_zone", self._zones(problems)), ("hwmon", self._chips(problems))):
-            hottest = _hottest_processor(zones, problems)
-            if hottest is not None:
-                return [known(Quantity.SOC_TEMP, hottest.temp_mc, f"{kind} {hottest.label}")]
+        if self._looked_ms is None or not 0 <= now_ms - self._looked_ms < LOOK_AROUND_MS:
+            self._look_around(now_ms)
+        problems = [self._why] if self._why else []
+        for group in self._groups():
+            read = [(temp_mc, sensor) for sensor in group if (temp_mc := _temp_mc(sensor, problems)) is not None]
+            if read:
+                hottest_mc, sensor = max(read, key=lambda found: found[0])
+                return [known(Quantity.SOC_TEMP, hottest_mc, f"{sensor.kind} {sensor.label}")]
+        self._looked_ms = None
         why = problems[0] if problems else "no thermal zone and no hwmon gives one"
         return [unknown(Quantity.SOC_TEMP, _SOURCE, why)]
 
-    def _zones(self, problems: list[str]) -> Iterator[_Zone]:
-        folders, why, missing = list_folder(self._thermal)
-        if why and not missing:
-            problems.append(why)
-        for folder in folders:
-            if folder.name.startswith("thermal_zone"):
-                yield from _zone(folder / "temp", read_text(folder / "type").text or folder.name, problems)
+    def _groups(self) -> Iterator[list[_Sensor]]:
+        """Sensors of one rank together, the best rank first."""
+        for pattern in self._preferred:
+            yield [sensor for sensor in self._sensors if fnmatchcase(sensor.label, pattern)]
+        for kind in ("thermal_zone", "hwmon"):
+            others = [s for s in self._sensors if s.kind == kind and not _OTHER.search(s.label)]
+            yield [sensor for sensor in others if _PROCESSOR.search(sensor.label)]
+            yield [sensor for sensor in others if not _PROCESSOR.search(sensor.label)]
 
-    def _chips(self, problems: list[str]) -> Iterator[_Zone]:
-        folders, why, missing = list_folder(self._hwmon)
-        if why and not missing:
-            problems.append(why)
-        for folder in folders:
-            chip = read_text(folder / "name").text or folder.name
-            for entry in list_folder(folder)[0]:
-                if re.fullmatch(r"temp\d+_input", entry.name):
-                    yield from _zone(entry, chip, problems)
+    def _look_around(self, now_ms: int) -> None:
+        zones, zones_why, zones_missing = list_folder(self._thermal)
+        chips, chips_why, chips_missing = list_folder(self._hwmon)
+        refused = [zones_why] if zones_why and not zones_missing else []
+        refused += [chips_why] if chips_why and not chips_missing else []
+        self._sensors = tuple(
+            [
+                _Sensor("thermal_zone", read_text(zone / "type").text or zone.name, zone / "temp")
+                for zone in zones
+                if zone.name.startswith("thermal_zone")
+            ]
+            + [sensor for chip in chips for sensor in _of_chip(chip)]
+        )
+        self._why = refused[0] if refused else ""
+        self._looked_ms = now_ms
 
 
-def _zone(path: Path, label: str, problems: list[str]) -> Iterator[_Zone]:
-    number = read_int(path)
+def _of_chip(folder: Path) -> list[_Sensor]:
+    label = read_text(folder / "name").text or folder.name
+    inputs = [entry for entry in list_folder(folder)[0] if re.fullmatch(r"temp\d+_input", entry.name)]
+    return [_Sensor("hwmon", label, entry) for entry in inputs]
+
+
+def _temp_mc(sensor: _Sensor, problems: list[str]) -> int | None:
+    """What it shows; None with a problem where no running processor can have it."""
+    number = read_int(sensor.path)
     if number.value is None:
-        problems.append(f"{label}: {number.why}")
-        return
+        problems.append(f"{sensor.label}: {number.why}")
+        return None
     if _DEGREES_BELOW <= number.value < _TENTHS_BELOW:
-        problems.append(f"{label}: {number.value} may be thousandths or tenths of a degree")
-        return
+        problems.append(f"{sensor.label}: {number.value} may be thousandths or tenths of a degree")
+        return None
     temp_mc = number.value * 1000 if 0 < abs(number.value) < _DEGREES_BELOW else number.value
     # exactly 0 is what idle or disabled zones of phones say
     if temp_mc == 0 or not COLDEST_MC <= temp_mc <= HOTTEST_MC:
-        problems.append(f"{label}: {number.value} is absurd as a temperature")
-        return
-    yield _Zone(label, temp_mc)
-
-
-def _hottest_processor(zones: Iterable[_Zone], problems: list[str]) -> _Zone | None:
-    """The hottest zone that names a processor; else the hottest that does not name something else."""
-    processors: list[_Zone] = []
-    unnamed: list[_Zone] = []
-    for zone in zones:
-        if _OTHER.search(zone.label):
-            continue
-        (processors if _PROCESSOR.search(zone.label) else unnamed).append(zone)
-    best = processors or unnamed
-    return max(best, key=lambda zone: zone.temp_mc) if best else None
+        problems.append(f"{sensor.label}: {number.value} is absurd as a temperature")
+        return None
+    return temp_mc
