@@ -26,34 +26,45 @@ MINUTE_MS: Final = 60_000
 class Forecast:
     """The next hours, as far as they can be seen."""
 
-    duty_pm: int  # what guests will get for a long run, under the limit that heat sets
-    work_ms: int | None  # of wall time until heat or quiet hours stop guests; None: no end in sight
+    duty_pm: int  # the present one
+    lasts_ms: int | None  # how long, until heat lowers it; None: no end in sight
+    later_pm: int  # … to this one, at which the processor settles under its soft limit
+    work_ms: int | None  # of wall time until guests are stopped; None: no end in sight
+    why: str  # what stops them then; empty: nothing
     reserve_mj: int | None  # above the battery's floor; None where a charger or no battery feeds the device
     energy_mj_per_gfuel: int  # of 10⁹ fuel above what the device uses at rest
 
 
 def forecast(profile: Profile, state: GovernorState, readings: Readings, fuel_per_s: int) -> Forecast:
     """The forecast; `fuel_per_s` of all workers together."""
-    duty_pm, heat_ms = _heat(profile, state, readings)
-    ends = [end for end in (heat_ms, _quiet_ms(profile, readings)) if end is not None]
+    lasts_ms, later_pm = _heat(profile, state, readings)
+    work_ms, why = _quiet_ms(profile, readings), "quiet hours"
+    if lasts_ms is not None and later_pm < LEAST_DUTY_PM and (work_ms is None or lasts_ms < work_ms):
+        work_ms, why = lasts_ms, "heat"
     energy = state.learned.energy.mj_per_gfuel(profile.prior.energy_mj_per_gfuel, fuel_per_s)
-    return Forecast(duty_pm, min(ends, default=None), reserve_mj(profile, readings), energy)
+    return Forecast(
+        duty_pm=state.held.duty_pm,
+        lasts_ms=lasts_ms,
+        later_pm=later_pm,
+        work_ms=work_ms,
+        why="" if work_ms is None else why,
+        reserve_mj=reserve_mj(profile, readings),
+        energy_mj_per_gfuel=energy,
+    )
 
 
-def _heat(profile: Profile, state: GovernorState, readings: Readings) -> tuple[int, int | None]:
-    """The duty at which the processor settles under its soft limit, and when guests stop if there is none."""
+def _heat(profile: Profile, state: GovernorState, readings: Readings) -> tuple[int | None, int]:
+    """How long the processor stays under its soft limit at the present duty, and the duty that it can bear."""
     held_pm, thermal = state.held.duty_pm, state.learned.thermal
     now = thermal_now(readings)
     if now is None or held_pm == 0:
-        return held_pm, None
+        return None, held_pm
     limit_mc = profile.thermal.soft_c * 1000 - SOFT_MARGIN_MC
     rest_mc, ends_mc = thermal.settles_mc(0), thermal.settles_mc(held_pm)
-    if rest_mc is None or ends_mc is None or ends_mc <= limit_mc:
-        return held_pm, None
-    settled_pm = held_pm * max(0, limit_mc - rest_mc) // max(1, ends_mc - rest_mc)
-    if settled_pm >= LEAST_DUTY_PM:
-        return min(held_pm, settled_pm), None
-    return held_pm, thermal.reaches_ms(now, held_pm, limit_mc)
+    lasts_ms = thermal.reaches_ms(now, held_pm, limit_mc)
+    if rest_mc is None or ends_mc is None or ends_mc <= limit_mc or lasts_ms is None:
+        return None, held_pm
+    return lasts_ms, held_pm * max(0, limit_mc - rest_mc) // max(1, ends_mc - rest_mc)
 
 
 def thermal_now(readings: Readings) -> Now | None:
