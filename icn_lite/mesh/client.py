@@ -29,6 +29,7 @@ from icn_lite.model.errors import DocumentError, PeerError, PeerRefused, Signatu
 from icn_lite.model.invitation import Invitation
 from icn_lite.model.messages import CapabilityAdvertisementV1, ReceiptAckV1
 from icn_lite.model.parcel import MAX_ENVELOPE_BYTES, MAX_REPLY_BYTES, Envelope, read_envelope
+from icn_lite.model.sync import FRAME_BYTES
 
 DEADLINE_MS: Final = 10_000  # two retransmissions (RFC 7252 §4.2: 2–3 s, then twice that)
 FETCH_DEADLINE_MS: Final = 60_000
@@ -105,6 +106,12 @@ class Client:
         if ack.document.receipt != sent:
             raise PeerError(f"{uri} acknowledged receipt {ack.document.receipt}, sent was {sent}")
         return ack
+
+    async def sync(self, uri: str, frame: bytes, *, udp: bool = False, to: Did | None = None) -> bytes:
+        """One ask of a session of syncing (`model/sync.py`); returns the answer's frame."""
+        call = Call("POST", table.SYNC, frame, table.OCTETS, FRAME_BYTES, to)
+        peer, until_s = PeerAddress.parse(uri), self._until_s(DEADLINE_MS)
+        return (await self._requester.call(peer, "udp" if udp else "tcp", call, until_s)).payload
 
     async def fetch_block(
         self, at: Providers, cid: Cid, max_bytes: int, *, deadline_ms: int = FETCH_DEADLINE_MS

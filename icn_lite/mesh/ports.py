@@ -153,6 +153,10 @@ class MeshHandlers(Protocol):
         """A receipt; returns the signed `ReceiptAckV1`, only once the receipt is stored."""
         ...
 
+    async def on_sync(self, frame: bytes, remote: Remote) -> bytes:
+        """One ask of a peer that syncs (`model/sync.py`); returns the frame that answers it."""
+        ...
+
     async def block(self, cid: Cid) -> bytes | None:
         """The bytes of a block that peers may have, or None."""
         ...

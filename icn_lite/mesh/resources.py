@@ -89,6 +89,8 @@ class Resources:
             return self._in_directory(asked, asyncio.get_running_loop().time())
         if asked.row.action in _OF_THE_CARRIER:
             return await self._carry(asked)
+        if asked.row.action is Action.SYNC:
+            return Answer(Code.CHANGED, await self._handlers.on_sync(asked.body, asked.remote), asked.row.gives)
         if asked.row.method == "POST":
             try:
                 payload = await self._post(asked.row.action, asked.body, asked.remote)

@@ -15,6 +15,7 @@ from icn_lite.mesh.ports import Speaker
 from icn_lite.model.errors import JobErrorCode
 from icn_lite.model.membership import MemberRole
 from icn_lite.model.parcel import MAX_ENVELOPE_BYTES
+from icn_lite.model.sync import FRAME_BYTES
 
 COSE_ENCRYPT0: Final = 16  # application/cose; cose-type="cose-encrypt0" (RFC 9052 §2)
 COSE_SIGN1: Final = 18  # application/cose; cose-type="cose-sign1" (RFC 9052 §2)
@@ -63,6 +64,7 @@ class Action(Enum):
     RUMOURS = "rumours"
     RUMOUR = "rumour"
     PARCEL = "parcel"
+    SYNC = "sync"
 
 
 class Access(Enum):
@@ -127,6 +129,7 @@ JOIN: Final = "/icn/join"
 REVOCATIONS: Final = "/icn/revocations"
 RUMOURS: Final = "/icn/rumours"
 PARCELS: Final = "/icn/parcels"
+SYNC: Final = "/icn/sync"
 RUMOUR: Final = "/icn/rumours/{cid}"
 DIRECTORY: Final = "/rd"
 ENDPOINTS: Final = "/rd-lookup/ep"
@@ -195,6 +198,7 @@ TABLE: Final[tuple[Row, ...]] = (
     _gets(RUMOURS, Action.RUMOURS, "icn.rumours", CBOR),
     _gets(RUMOUR, Action.RUMOUR, "icn.rumour", CBOR),
     replace(_posts(PARCELS, Action.PARCEL, "icn.parcels", MAX_ENVELOPE_BYTES), takes=CBOR, gives=COSE_SIGN1),
+    replace(_posts(SYNC, Action.SYNC, "icn.sync", FRAME_BYTES), takes=OCTETS, gives=OCTETS),
 )  # fmt: skip
 
 _WILDCARD: Final = "{cid}"

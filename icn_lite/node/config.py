@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, cast
 
 from icn_lite.model import cbor, schema
+from icn_lite.model.did import Did
 from icn_lite.model.errors import StoreError, UsageError
 from icn_lite.model.schema import MaxLen, Range
 from icn_lite.model.units import Mana, Name, Region, Uri
@@ -76,6 +77,8 @@ class Config:
     pay_late: bool = True
     initial_mana: Mana = 10_000
     storage_mb: Annotated[int, Range(16, 1 << 20)] = 256
+    anchor: bool = False
+    anchors: Annotated[tuple[Did, ...], MaxLen(16)] = ()
     log_level: LogLevel = LogLevel.INFO
 
 
@@ -127,6 +130,14 @@ OPTIONS: Final = (
     Option("sensor_command", "--sensor-command", "WORD", "a command that prints readings as JSON", '["./my-hat.py"]'),
     Option("initial_mana", "--initial-mana", "MANA", "mana that a new ledger begins with", "10000"),
     Option("storage_mb", "--storage-mb", "MB", "space for blocks that may be fetched again", "256"),
+    Option("anchor", "--anchor/--no-anchor", "", "acknowledge for others that their receipts are kept here", "false"),
+    Option(
+        "anchors",
+        "--trust-anchor",
+        "DID",
+        "whose word that receipts are kept counts, beside bridges and admins",
+        '["did:key:z6Mkon3Necd6NkkyfoGoHxid2znGc59LU3K7mubaRcFbLfLX"]',
+    ),
     Option("log_level", "--log-level", "LEVEL", "error, warning, info or debug, on stderr", '"info"'),
 )
 

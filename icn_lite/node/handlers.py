@@ -23,6 +23,7 @@ from icn_lite.model.receipt import ExecutionReceipt
 from icn_lite.node.execution import Executions
 from icn_lite.node.origination import Originations, encode_status
 from icn_lite.node.shell import Shell
+from icn_lite.node.syncing import Syncing
 from icn_lite.store.peers import Found
 
 
@@ -37,6 +38,7 @@ class Handlers:
         self.originations: Originations | None = None
         self.executions: Executions | None = None
         self.carrier: Carrier | None = None  # where the node is guarded
+        self.syncing: Syncing | None = None  # set when the endpoint listens
 
     def open(self, originations: Originations | None, executions: Executions | None) -> None:
         """The drivers are ready; what came in before has waited for this (the mesh bounds how long)."""
@@ -88,6 +90,13 @@ class Handlers:
     async def on_receipt(self, sealed: Sealed[ExecutionReceipt], remote: Remote) -> bytes:
         """A receipt for a job of ours."""
         return await (await self._originator()).on_receipt(sealed)
+
+    async def on_sync(self, frame: bytes, remote: Remote) -> bytes:
+        """A neighbour syncs with us."""
+        await self._opened.wait()
+        if self.syncing is None:
+            raise NotSupported("this node syncs nothing")
+        return await self.syncing.on_sync(frame, remote)
 
     async def block(self, cid: Cid) -> bytes | None:
         """A block of ours; of a large blob the node or leaf of this CID."""

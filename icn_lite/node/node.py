@@ -27,6 +27,7 @@ from icn_lite.model.document import Sealed
 from icn_lite.model.errors import IcnLiteError, PeerError
 from icn_lite.model.messages import CapabilityAdvertisementV1
 from icn_lite.node import capability, views
+from icn_lite.node.anchors import Anchors
 from icn_lite.node.belonging import Belonging
 from icn_lite.node.calibration import applicable, calibrated, load_calibration
 from icn_lite.node.care import Care
@@ -51,6 +52,7 @@ from icn_lite.node.preparing import Preparations, structural_limits
 from icn_lite.node.sensing import sensors_beside
 from icn_lite.node.shell import Shell
 from icn_lite.node.storage import Storage
+from icn_lite.node.syncing import Syncing
 from icn_lite.sandbox.pool import Pool, PoolConfig
 from icn_lite.store.db import Store
 from icn_lite.store.peers import Found, PeerRecord
@@ -104,6 +106,7 @@ class Node:
         self.executions: Executions | None = None
         self.belonging: Belonging | None = None
         self.carriage: Carriage | None = None
+        self.syncing: Syncing | None = None
         self.neighbourhood: Neighbourhood | None = None
         self._advert: Sealed[CapabilityAdvertisementV1] | None = None
         self._advert_seq = 0
@@ -141,6 +144,9 @@ class Node:
             self.executions = Executions(shell, self.pool, self.preparations, self._policy())
             await self.executions.start()
         self.handlers.open(self.originations, self.executions)
+        if self.syncing is not None:
+            self.syncing.originations = self.originations
+            await self.syncing.tend()
         if not config.offline:
             await self._propose_known()
             await self._discover(stack)
@@ -161,6 +167,12 @@ class Node:
             self.carriage = Carriage(shell, client, self.memberships, self.handlers)
             shell.relays = self.handlers.carrier = self.carriage
             self.belonging = Belonging(shell, self.endpoint, client, self.memberships)
+        self.syncing = self.handlers.syncing = self._syncing(client)
+
+    def _syncing(self, client: Client) -> Syncing:
+        config = self.options.config
+        anchors = Anchors(frozenset(config.anchors), None if config.open else self.memberships)
+        return Syncing(self.shell, client, anchors, anchor=config.anchor, budget_bytes=config.storage_mb << 20)
 
     def _open_accounts(self, store: Store) -> None:
         opening = grant(self.shell.did, self.options.config.initial_mana, "opening")
@@ -253,6 +265,8 @@ class Node:
             await self.belonging.met(candidate.uri, sealed.signer, anew=first or missed)
         if self.carriage is not None:
             await self.carriage.met(candidate.uri, sealed.signer, anew=first or missed)
+        if self.syncing is not None:
+            await self.syncing.met(candidate.uri, sealed.signer, anew=first or missed)
         if first:
             log.info("peer %s at %s (%s)", sealed.signer.short, candidate.uri, candidate.found.value)
             endpoints = self.shell.peers.endpoints(sealed.signer)

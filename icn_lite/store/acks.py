@@ -94,6 +94,13 @@ class Acks:
         )
         return [Cid.parse(str(row[0])) for row in rows]
 
+    def furthest(self, anchor: Did, executor: Did) -> int:
+        """The least number worth looking at for what somebody has not acknowledged: of a forked chain the first."""
+        if self._db.number("SELECT forks FROM chains WHERE executor = ?", (str(executor),)):
+            return 0
+        query = "SELECT max(seq) FROM acks WHERE anchor = ? AND executor = ?"
+        return self._db.number(query, (str(anchor), str(executor)))
+
     def names(self) -> Iterator[tuple[bytes, Cid]]:
         """The digest and CID of each."""
         for row in self._db.rows("SELECT cid FROM acks LIMIT ?", (MAX_ACKS,)):

@@ -79,6 +79,10 @@ class Chains:
             summed = total if isinstance(total, bytes) else self.total(did, (Stretch(0, following),))
             yield did, following, count, summed
 
+    def knows(self, executor: Did) -> bool:
+        """Whether there is a chain of somebody."""
+        return self._db.row("SELECT 1 FROM chains WHERE executor = ?", (str(executor),)) is not None
+
     def count(self) -> int:
         """How many chains there are."""
         return self._db.number("SELECT count(*) FROM chains")
@@ -176,6 +180,10 @@ class Chains:
             for n, did, seq, a, b, broken in rows
         )
 
+    def last_fork(self) -> int:
+        """The number of the fork that was found last."""
+        return self._db.number("SELECT max(number) FROM forks")
+
     # -- a receipt comes in; within the transaction of whoever puts it
 
     def room(self, executor: Did, seq: int) -> bool:
@@ -188,7 +196,7 @@ class Chains:
         whole = seq == 0 or bool(
             self._db.row("SELECT 1 FROM receipts WHERE cid = ? AND whole = 1", (str(receipt.prev),))
         )
-        named = self._db.row("SELECT 1 FROM acks WHERE head = ?", (str(cid),))
+        named = self._db.row("SELECT 1 FROM acks WHERE head = ? AND executor = ? AND seq = ?", (str(cid), did, seq))
         followed = self._db.row(
             "SELECT 1 FROM receipts WHERE executor = ? AND seq = ? AND prev = ? AND anchored = 1",
             (did, seq + 1, str(cid)),

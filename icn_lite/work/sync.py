@@ -21,15 +21,17 @@ Bounded: rounds, differences, chains and receipts of one session. What is left o
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, TypeAlias
 
+from icn_lite.model import cose
+from icn_lite.model.anchor import MAX_ACK_BYTES, read_ack
 from icn_lite.model.cid import Cid
 from icn_lite.model.did import Did
 from icn_lite.model.errors import DocumentError, PeerError
-from icn_lite.model.receipt import ExecutionReceipt
+from icn_lite.model.receipt import ExecutionReceipt, read_receipt
 from icn_lite.model.sync import (
     ID_BYTES,
     MAX_BLOCKS,
@@ -37,6 +39,7 @@ from icn_lite.model.sync import (
     MAX_IDS,
     MAX_PARTS,
     MESSAGE_BYTES,
+    Answered,
     Asked,
     Brought,
     Explain,
@@ -63,6 +66,7 @@ MAX_COMPARED: Final = 32  # forked chains of one session
 MAX_RECEIPTS: Final = 50_000  # fetched in one session; others shall have their turn
 GIVE_BYTES: Final = 56 << 10  # of signed blocks in one ask: with one more it fits its frame even where nothing shrinks
 MAX_GIVEN: Final = 64  # of one part at a time
+_RECEIPT: Final = cose.content_type(ExecutionReceipt.KIND)
 
 
 class Phase(Enum):
@@ -100,6 +104,26 @@ class Report:
 
 
 Outcome: TypeAlias = Asked | None
+Verify: TypeAlias = Callable[[bytes], Known | None]
+
+
+def read_known(block: bytes) -> Known:
+    """A signed receipt or acknowledgement, its signatures checked; raises `DocumentError` or `SignatureError`."""
+    if cose.read(block, max_bytes=MAX_ACK_BYTES).content_type == _RECEIPT:
+        return read_receipt(block)
+    return read_ack(block)
+
+
+def verified(said: Answered, verify: Verify) -> Answer:
+    """An answer with its documents, each of which `verify` has looked at; None is left out."""
+    blocks = said.blocks if isinstance(said, Brought) else said.acks if isinstance(said, Explained) else ()
+    return Answer(said, verified_all(blocks, verify))
+
+
+def verified_all(blocks: Sequence[bytes], verify: Verify) -> tuple[Known, ...]:
+    """What is brought or given, as documents."""
+    found = (verify(block) for block in blocks)
+    return tuple(document for document in found if document is not None)
 
 
 class Session:

@@ -57,7 +57,7 @@ SAMPLES: dict[str, Callable[[], Sealed[Document]]] = {
 }
 OF_THE_CHANNEL = {table.HANDSHAKE, table.CHANNEL, table.REVOCATIONS}  # test_mesh_channel.py
 OF_PARCELS = {table.RUMOURS, table.PARCELS}  # test_mesh_parcels.py
-OTHERS = OF_THE_CHANNEL | OF_PARCELS | {table.DIRECTORY}  # tested elsewhere
+OTHERS = OF_THE_CHANNEL | OF_PARCELS | {table.DIRECTORY, table.SYNC}  # tested elsewhere
 BODIES = {row.path: row.body for row in table.TABLE if row.body and row.path not in OTHERS}
 
 
