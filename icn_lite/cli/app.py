@@ -27,6 +27,7 @@ class App:
     debug: bool = False
     color: bool | None = None
     home_option: str | None = None
+    own_process: bool = False  # nothing else lives in this process: `up` may replace what runs in it
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
     @property

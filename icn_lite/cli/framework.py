@@ -10,15 +10,15 @@ import difflib
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import click
 
 from icn_lite.cli.app import App
 from icn_lite.cli.output import Json, Output
+from icn_lite.cli.report import PROGRAM as PROGRAM
 
 F = TypeVar("F", bound=Callable[..., Any])
-PROGRAM: Final = "icn-lite"
 
 
 @dataclass(frozen=True, slots=True)

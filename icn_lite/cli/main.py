@@ -7,10 +7,8 @@ network, 8 verification failed, 130 interrupted. With `--json` an error is `{"er
 
 from __future__ import annotations
 
-import io
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, NoReturn
@@ -20,12 +18,18 @@ import click
 import icn_lite
 from icn_lite.cli.app import App
 from icn_lite.cli.framework import PROGRAM, LazyGroup, Row
-from icn_lite.cli.output import AnswerLost, flush_stdout, printable
+from icn_lite.cli.output import AnswerLost, flush_stdout
+from icn_lite.cli.report import (
+    EXIT_BROKEN_PIPE,
+    EXIT_INTERRUPTED,
+    as_fault,
+    drop_stdout,
+    report,
+    settle_streams,
+)
 from icn_lite.model.errors import IcnLiteError, UsageError
 
 COMPLETE_VARIABLE: Final = "_ICN_LITE_COMPLETE"  # set by the completion scripts
-EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT
-EXIT_BROKEN_PIPE: Final = 141  # 128 + SIGPIPE, what a shell shows for `yes | head`
 
 COMMANDS: Final = {
     "demo": Row("icn_lite.cli.demo", "Watch a real job run through three nodes on this machine."),
@@ -84,17 +88,20 @@ def program(context: click.Context) -> None:
     context.ensure_object(App)
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one command line; answers and errors are printed, the exit code is returned."""
-    app = App(as_json=_asks_for(arguments, "--json"), debug=_asks_for(arguments, "--debug"))
+def run(arguments: Sequence[str], *, own_process: bool = False) -> int:
+    """Run one command line; answers and errors are printed, the exit code is returned.
+
+    Where the process is the program's own, `up` may replace what runs in it.
+    """
+    app = App(as_json=_asks_for(arguments, "--json"), debug=_asks_for(arguments, "--debug"), own_process=own_process)
     try:
         code = _answer(app, arguments)
         flush_stdout()
     except BrokenPipeError:
-        _drop_stdout()
+        drop_stdout()
         return EXIT_BROKEN_PIPE
     except AnswerLost as error:
-        _drop_stdout()
+        drop_stdout()
         return _report(replace(app, as_json=False), error)
     return code
 
@@ -112,12 +119,7 @@ def _answer(app: App, arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         return EXIT_INTERRUPTED
     except Exception as error:  # noqa: BLE001 -- the last catch: a fault of ours, said in one line as well
-        return _report(app, _as_fault(error))
-
-
-def _drop_stdout() -> None:
-    """Nobody takes what is left; Python would complain about it once more while it shuts down."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _report(app, as_fault(error))
 
 
 def _invoke(app: App, arguments: Sequence[str]) -> int:
@@ -139,15 +141,7 @@ def _asks_for(arguments: Sequence[str], flag: str) -> bool:
 
 
 def _report(app: App, error: IcnLiteError) -> int:
-    if app.debug:
-        sys.stderr.write(printable("".join(traceback.format_exception(error))))
-    if app.as_json:
-        app.out.document({"error": error.as_json()})
-        return error.exit_code
-    app.out.note(f"{PROGRAM}: {error.message}")
-    if error.hint:
-        app.out.note(f"  hint: {error.hint}")
-    return error.exit_code
+    return report(app.out, error, debug=app.debug)
 
 
 def _as_usage_error(error: click.ClickException) -> UsageError:
@@ -159,32 +153,11 @@ def _as_usage_error(error: click.ClickException) -> UsageError:
     return usage
 
 
-def _as_fault(error: Exception) -> IcnLiteError:
-    fault = IcnLiteError(
-        f"unexpected {type(error).__name__}: {error}", hint="this is a fault of icn-lite; --debug shows where"
-    )
-    fault.__cause__ = error
-    return fault
-
-
 def main() -> NoReturn:
     """The console script."""
-    _open_missing_streams()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    settle_streams()
     try:
-        code = run(sys.argv[1:])
+        code = run(sys.argv[1:], own_process=True)
     except BrokenPipeError:  # stderr is gone too
         code = EXIT_BROKEN_PIPE
     sys.exit(code)
-
-
-def _open_missing_streams() -> None:
-    """Whoever starts us with closed streams must not find an answer in the middle of a database."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(descriptor, True)
-    os.close(descriptor)
-    sys.stdin = sys.stdin or open(0, encoding="utf-8")  # noqa: SIM115 -- it stays open to the end
-    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8")  # noqa: SIM115
-    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8")  # noqa: SIM115

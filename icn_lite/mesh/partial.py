@@ -8,13 +8,13 @@ again from one alone, so that whoever lies is known.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import OrderedDict
 from typing import Final
 
 from icn_lite.mesh.addresses import PeerAddress
 from icn_lite.mesh.limits import UDP_BLOCK_BYTES, MeshLimits
 from icn_lite.model.cid import Cid
+from icn_lite.model.digest import bulk
 
 HASH_INLINE_BYTES: Final = 32_768  # hashed in 0.2 ms on this side of a thread's cost, 2 ms on a small board
 
@@ -27,7 +27,7 @@ class Partial:
         self.size = 0
         self.alone = False  # several providers' bytes did not fit together: from now on one at a time
         self._pieces: list[bytes] = []
-        self._hash = hashlib.sha256()
+        self._hash = bulk()()
         self._hashing: asyncio.Future[None] | None = None
 
     async def add(self, piece: bytes) -> None:
@@ -62,7 +62,7 @@ class Partial:
     async def clear(self) -> None:
         """Throw everything away."""
         await self._hashed()
-        self._pieces, self._hash, self.size = [], hashlib.sha256(), 0
+        self._pieces, self._hash, self.size = [], bulk()(), 0
         self.sources.clear()
 
     async def begin_with(self, provider: PeerAddress) -> None:

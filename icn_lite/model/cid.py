@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 from dataclasses import dataclass
 from typing import Final, Literal, Self
 
+from icn_lite.model.digest import sha256
 from icn_lite.model.errors import DocumentError
 
 RAW: Final = 0x55
@@ -41,12 +41,12 @@ class Cid:
     @classmethod
     def of_raw(cls, data: bytes) -> Self:
         """The CID of one raw block; `unixfs.blob_cid` names blobs of any size."""
-        return cls(RAW, hashlib.sha256(data).digest())
+        return cls(RAW, sha256(data))
 
     @classmethod
     def of_dag_cbor(cls, block: bytes) -> Self:
         """The CID of an encoded DAG-CBOR document."""
-        return cls(DAG_CBOR, hashlib.sha256(block).digest())
+        return cls(DAG_CBOR, sha256(block))
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
@@ -77,7 +77,7 @@ class Cid:
 
     def fits(self, data: bytes) -> bool:
         """Whether `data` is the block that this CID names; for blobs see `unixfs.names`."""
-        return hashlib.sha256(data).digest() == self.digest
+        return sha256(data) == self.digest
 
     def __str__(self) -> str:
         return "b" + base64.b32encode(self.encode()).decode("ascii").rstrip("=").lower()

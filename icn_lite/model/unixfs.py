@@ -11,7 +11,6 @@ the bytes, and every node is checked against the one shape that its size allows.
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Final
 from icn_lite.model import dag_pb
 from icn_lite.model.cid import DAG_PB, RAW, Cid
 from icn_lite.model.dag_pb import PbLink, PbNode, read_varint, varint
+from icn_lite.model.digest import sha256
 from icn_lite.model.errors import DocumentError
 
 CHUNK_BYTES: Final = 262_144  # the default of IPFS tools (`size-262144`)
@@ -82,7 +82,7 @@ def tree_of(data: bytes) -> Tree:
     check_size(len(data))
     view = memoryview(data)
     level = [
-        Child(Cid(RAW, hashlib.sha256(chunk).digest()), len(chunk), len(chunk))
+        Child(Cid(RAW, sha256(chunk)), len(chunk), len(chunk))
         for chunk in (view[at : at + CHUNK_BYTES] for at in range(0, len(data), CHUNK_BYTES))
     ]
     leaves = tuple(child.cid for child in level)
@@ -99,7 +99,7 @@ def _joined(children: tuple[Child, ...], depth: int) -> tuple[Child, bytes]:
     size = sum(child.file_bytes for child in children)
     block = FileNode(size, depth, children).block
     below = sum(child.dag_bytes for child in children)
-    return Child(Cid(DAG_PB, hashlib.sha256(block).digest()), size, len(block) + below), block
+    return Child(Cid(DAG_PB, sha256(block)), size, len(block) + below), block
 
 
 def decode_root(block: bytes, *, max_bytes: int = MAX_BLOB_BYTES) -> FileNode:

@@ -69,10 +69,11 @@ class KeyFile:
 
 
 class NodeKey(KeySigner):
-    """The signer that was loaded from a file, and whether that file is sealed."""
+    """The signer that was loaded from a file, its seed, and whether that file is sealed."""
 
     def __init__(self, seed: bytes, *, sealed: bool) -> None:
         super().__init__(seed)
+        self.seed = seed
         self.sealed = sealed
 
 

@@ -26,6 +26,7 @@ import icn_lite
 from icn_lite import wasm
 from icn_lite.model import cbor
 from icn_lite.model.cid import Cid
+from icn_lite.model.digest import sha256
 from icn_lite.model.errors import DocumentError
 from icn_lite.wasm.hostfuncs import HOST_FUNCTIONS
 from icn_lite.wasm.limits import Limits
@@ -81,7 +82,7 @@ def encode_entry(prepared: Prepared) -> bytes:
         for e in prepared.exports
     ]
     body = cbor.encode(facts)
-    return MAGIC + hashlib.sha256(body).digest() + body
+    return MAGIC + sha256(body) + body
 
 
 def decode_entry(data: bytes) -> Prepared:
@@ -90,7 +91,7 @@ def decode_entry(data: bytes) -> Prepared:
     if data[: len(MAGIC)] != MAGIC:
         raise BadEntry("it doesn't begin as a prepared module does")
     body = data[head:]
-    if hashlib.sha256(body).digest() != data[len(MAGIC) : head]:
+    if sha256(body) != data[len(MAGIC) : head]:
         raise BadEntry("its digest doesn't fit its content")
     try:
         facts = cbor.decode(body, max_bytes=MAX_ENTRY_BYTES)
