@@ -23,7 +23,7 @@ def test_core_links_are_read_by_another_parser() -> None:
     links = {link.href: link for link in linkformat.parse(table.links().decode()).links}
     assert set(links) == {"/icn/hs", "/icn", "/icn/join", "/icn/revocations", "/icn/ping", "/icn/cap",
                           "/icn/jobs", "/icn/bids", "/icn/leases", "/icn/leases/return",
-                          "/icn/rumours", "/icn/parcels", "/rd", "/rd-lookup/ep", "/rd-lookup/res",
+                          "/icn/rumours", "/icn/parcels", "/icn/sync", "/rd", "/rd-lookup/ep", "/rd-lookup/res",
                           "/icn/status", "/icn/receipts", "/icn/blocks", "/icn/logs"}  # fmt: skip
     assert links["/icn/bids"].rt == ["icn.bids"]
     assert links["/icn/bids"].ct == ["18"]
@@ -35,7 +35,7 @@ def test_core_links_are_read_by_another_parser() -> None:
 @pytest.mark.parametrize(
     ("query", "count"),
     [
-        ((), 19), (("rt=icn.bids",), 1), (("rt=icn.leases*",), 2), (("href=/icn/*",), 15),
+        ((), 20), (("rt=icn.bids",), 1), (("rt=icn.leases*",), 2), (("href=/icn/*",), 16),
         (("if=icn-lite", "rt=icn.cap"), 1), (("rt=nothing",), 0), (("if=other",), 0), (("title=x",), 0),
     ],
 )  # fmt: skip
