@@ -1,0 +1,67 @@
+"""`icn-lite bench`: what it prints, what it writes, what it leaves alone; and who takes what it wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import Program
+
+from icn_lite.node.calibration import load_calibration
+from icn_lite.store.db import Store
+from icn_lite.work import benchmark
+
+QUICK = ("--rounds", "1", "--profile", "pi-zero-2w")
+
+
+def test_bench_writes_a_calibrated_profile_and_a_receipt_to_re_run(icn: Program, home: Path) -> None:
+    made = icn("bench", *QUICK, "--json")
+    assert (made.code, made.err.count("\n")) == (0, 1)  # the new identity, and nothing else
+    found = made.json
+    calibration = load_calibration(home / "calibration.toml")
+    assert calibration is not None
+    assert (calibration.profile, str(calibration.benchmark)) == ("pi-zero-2w", found["receipt"])
+    assert calibration.fuel_per_s == found["fuel_per_s"]["median"]
+    assert found["overrides"]["prior.fuel_per_s"] == [100_000_000, calibration.fuel_per_s]
+    assert found["fuel_per_s"]["least"] <= calibration.fuel_per_s <= found["fuel_per_s"]["most"]
+    assert found["memory_pages"] == found["believed"]["memory_pages"] == calibration.memory_pages
+    verified = icn("receipts", "verify", found["receipt"], "--rerun", "--json").json
+    checks = {check["name"]: check["state"] for check in verified["receipts"][0]["checks"]}
+    assert (checks["rerun"], checks["output"]) == ("passed", "passed")
+    shown = icn("receipts", "show", found["receipt"], "--json").json["receipt"]
+    assert (shown["module"], shown["fuel_used"]) == (benchmark.MODULE, benchmark.FUEL)
+
+
+def test_a_dry_run_tells_people_and_writes_nothing(icn: Program, home: Path) -> None:
+    icn("init")
+    before = sorted(path.name for path in home.iterdir())
+    told = icn("bench", *QUICK, "--dry-run")
+    assert told.code == 0
+    for word in ("profile ", "fuel ", "memory ", "start ", "sign ", "verify ", "prepare ", "the profile believes"):
+        assert word in told.out
+    assert "round 1 of 1" in told.err
+    assert "nothing was written" in told.err
+    assert sorted(path.name for path in home.iterdir()) == before
+
+
+def test_beside_a_running_node_nothing_is_measured(icn: Program, home: Path) -> None:
+    icn("init")
+    (home / "control.sock").touch()
+    with Store.open(home):
+        refused = icn("bench", *QUICK, "--json")
+    assert (refused.code, refused.json["error"]["kind"]) == (1, "home_in_use")
+    assert not (home / "calibration.toml").exists()
+
+
+@pytest.mark.parametrize("rounds", ["0", "101", "many"])
+def test_rounds_have_bounds(icn: Program, rounds: str) -> None:
+    assert icn("bench", "--rounds", rounds, "--json").code == 2
+
+
+def test_up_refuses_a_calibration_that_was_damaged_and_falls_back_to_nothing(icn: Program, home: Path) -> None:
+    icn("init")
+    (home / "calibration.toml").write_text('profile = "server"\nhard_c = 200\n')
+    refused = icn("up", "--port", "0", "--no-mdns", "--json")
+    assert refused.code != 0
+    assert "unknown key hard_c" in refused.json["error"]["message"]
+    assert "(line 2)" in refused.json["error"]["message"]
