@@ -9,6 +9,7 @@ from functools import cache
 
 import nacl.bindings
 import pytest
+from absent import engine_names
 from nacl.exceptions import BadSignatureError
 from verify_kit import code, load_packer, mismatches, run_both
 
@@ -199,7 +200,7 @@ def test_what_implementations_disagree_about() -> None:
     assert found(list(items)) == expected(list(items))
 
 
-@pytest.mark.parametrize("engine", ["wasm3", "wasmtime"])
+@pytest.mark.parametrize("engine", engine_names())
 async def test_the_helper_and_the_guest_agree(engine: str) -> None:
     items = [item for _, item in crafted()][::4]
     data = make.ed25519(items)

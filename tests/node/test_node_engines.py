@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+from absent import engine_names
 from node_world import World, command, ended, submit, until
 
 from icn_lite.model.receipt import ExecutionReceipt, read_receipt
@@ -23,6 +25,7 @@ def checks_of(node: Node) -> list[tuple[ExecutionReceipt, Check]]:
         return [(receipt, rerun(receipt, store.blocks.get, name)) for receipt in receipts for name in ENGINES]
 
 
+@pytest.mark.skipif("wasmtime" not in engine_names(), reason="wasmtime does not load here")
 async def test_executors_with_different_engines_agree(world: World) -> None:
     first = await world.start("executor-1", Role.EXECUTE, engine=Engine.WASM3)
     second = await world.start("executor-2", Role.EXECUTE, engine=Engine.WASMTIME)

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import wasmtime
+from absent import engine_names
 
 from icn_lite.sandbox import wire
 from icn_lite.sandbox.children import Child, Children
@@ -19,7 +20,7 @@ from icn_lite.sandbox.outcome import RunRequest
 from icn_lite.wasm.prepare import Prepared, prepare
 from icn_lite.wasm.types import Export, FuncType
 
-ENGINE_NAMES = ("wasm3", "wasmtime")
+ENGINE_NAMES = engine_names()
 DEADLINE_S = 30.0  # for what happens in milliseconds; only a failing test ever waits so long
 
 

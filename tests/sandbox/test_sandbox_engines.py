@@ -10,6 +10,7 @@ from random import Random
 
 import pytest
 import wasmtime
+from absent import NEEDS_WASMTIME
 from sandbox_kit import ENGINE_NAMES, request
 
 from icn_lite.model.errors import FailureReason
@@ -50,6 +51,7 @@ def runs_of(seed: int) -> list[RunRequest]:
     return requests
 
 
+@NEEDS_WASMTIME
 async def test_generated_modules_end_alike() -> None:
     print(f"seeds {SEEDS.start} to {SEEDS.stop - 1}")
     seen: set[str] = set()

@@ -204,7 +204,7 @@ async def test_after_close_no_process_is_left_and_nothing_runs() -> None:
 
 NODE = """
 import asyncio, sys
-sys.path[:0] = [{root!r}, {here!r}]
+sys.path[:0] = [{root!r}, {here!r}, {root!r} + "/tests"]
 from sandbox_kit import SPIN, request, until
 from icn_lite.sandbox.pool import Pool
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import wasmtime
+from absent import engine_names
 
 from icn_lite.sandbox.outcome import RunRequest
 from icn_lite.sandbox.pool import run_once
@@ -19,7 +20,7 @@ TABLES = {
 
 
 @pytest.mark.parametrize("table", TABLES, ids=str)
-@pytest.mark.parametrize("engine", ["wasm3", "wasmtime"])
+@pytest.mark.parametrize("engine", engine_names())
 def test_empty_entries_are_told_from_what_is_outside(table: str, engine: str) -> None:
     text = f"""(module {TABLES[table]} (type $t (func)) (func $nothing)
         (func (export "call") (param i32) local.get 0 call_indirect (type $t)))"""

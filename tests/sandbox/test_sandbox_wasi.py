@@ -68,7 +68,7 @@ def calls(*expressions: str, more: str = "", **fields: object) -> list[int]:
 
 
 def both(run: RunRequest) -> RunOutcome:
-    first, second = (run_once(run, engine=engine) for engine in ENGINE_NAMES)
+    first, second = (run_once(run, engine=engine) for engine in (ENGINE_NAMES[0], ENGINE_NAMES[-1]))
     fields = ("status", "trap", "exit_code", "output", "log", "fuel_used", "memory_pages_peak", "host_calls")
     assert [getattr(first, f) for f in fields] == [getattr(second, f) for f in fields]
     return first

@@ -21,7 +21,8 @@ SUITE = {
 
 
 def run_suite(folder: Path, names: list[str], no_skips: str) -> subprocess.CompletedProcess[str]:
-    shutil.copy(TOP / "tests" / "conftest.py", folder / "conftest.py")
+    for shared in ("conftest.py", "absent.py"):
+        shutil.copy(TOP / "tests" / shared, folder / shared)
     for name in names:
         (folder / f"test_{name}.py").write_text(SUITE[name], encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(folder), str(folder)]
