@@ -70,7 +70,7 @@ def test_the_shipped_guest_is_the_one_that_is_known() -> None:
 
 
 def test_its_fuel_is_the_same_for_every_input_and_its_output_is_not() -> None:
-    outcomes = [run(data) for data in (b"", b"\xff" * 32, bytes(range(40)))]
+    outcomes = [run(data) for data in (b"", b"\1", bytes(range(40)))]
     for outcome in outcomes:
         assert (outcome.status, outcome.fuel_used) == ("completed", benchmark.FUEL)
         assert (outcome.memory_pages_peak, outcome.host_calls) == (benchmark.PAGES, benchmark.HOST_CALLS)
