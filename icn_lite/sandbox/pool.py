@@ -62,6 +62,15 @@ class PoolConfig:
             raise UsageError(f"expected at most as many spares as workers, found {self.spares}")
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is: the fuel it may use, how long it was allowed to run so far, and how long it may at most."""
+
+    fuel_limit: int
+    active_ms: int
+    timeout_ms: int
+
+
 class _Run:
     """One run while it is under way."""
 
@@ -91,6 +100,12 @@ class _Run:
             self._timer.cancel()
             self._timer = None
             self._left_s -= asyncio.get_running_loop().time() - self._since
+
+    @property
+    def progress(self) -> Progress:
+        since_s = asyncio.get_running_loop().time() - self._since if self._timer is not None else 0.0
+        active_ms = self.request.timeout_ms - int((self._left_s - since_s) * 1000)
+        return Progress(self.request.fuel_limit, max(0, active_ms), self.request.timeout_ms)
 
     def _deadline(self) -> None:
         self.timed_out = True
@@ -145,6 +160,11 @@ class Pool:
     def accepted(self) -> int:
         """Runs that somebody waits for, running or not."""
         return self._accepted
+
+    @property
+    def under_way(self) -> list[Progress]:
+        """Every accepted run, those that wait for a place as well."""
+        return [run.progress for run in self._known]
 
     @property
     def zygote_pid(self) -> int | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from icn_lite.node import care as module
 from icn_lite.node.care import BUSY_MS, DUTY_PERIOD_MS, Care
 from icn_lite.node.config import Role
 from icn_lite.resources import guest_module
+from icn_lite.sandbox.pool import PoolConfig, Progress
 
 PHONE = load_profile("termux-phone")
 HOUR_MS = 3_600_000
@@ -33,6 +33,7 @@ def phone(soc_c: int | None = 30, pct: int = 96, mains: int = 1) -> Readings:
         known(Quantity.BATTERY_PCT, pct, "t"),
         known(Quantity.ON_MAINS, mains, "t"),
         known(Quantity.BATTERY_TEMP, 25_000, "t"),
+        known(Quantity.WIFI, 1, "t"),
     )
     return Readings((heat, *battery))
 
@@ -43,15 +44,17 @@ class Hub:
     def __init__(self, readings: Readings) -> None:
         self.readings = readings
 
-    async def read(self) -> Readings:
+    async def read(self, deadline_ms: int | None = None, *, busy: bool = True) -> Readings:
         return self.readings
 
 
-class Pool:
+class FakePool:
     """Notes when it stood still, on the test's clock."""
 
     def __init__(self, time: Time) -> None:
         self.time, self.accepted, self.suspended = time, 1, False
+        self.config = PoolConfig(workers=1)
+        self.under_way: list[Progress] = []
         self.moves: list[tuple[int, str]] = []
 
     def suspend(self) -> None:
@@ -64,25 +67,25 @@ class Pool:
 
 
 class Time:
-    """A clock that a sleep moves on; the given number of sleeps ends the test's watch."""
+    """A clock that a pause moves on; the given number of pauses ends the test's watch."""
 
-    def __init__(self, sleeps: int) -> None:
-        self.now_ms, self.left = 0, sleeps
+    def __init__(self, pauses: int) -> None:
+        self.now_ms, self.left = 0, pauses
 
-    async def sleep(self, seconds: float) -> None:
+    async def pause(self, care: Care, pause_ms: int) -> bool:
         if self.left == 0:
             raise asyncio.CancelledError
         self.left -= 1
-        self.now_ms += round(seconds * 1000)
+        self.now_ms += pause_ms
+        return False
 
 
-async def watched(monkeypatch: pytest.MonkeyPatch, readings: Readings, sleeps: int) -> tuple[Care, Pool]:
-    time = Time(sleeps)
-    pool = Pool(time)
+async def watched(monkeypatch: pytest.MonkeyPatch, readings: Readings, pauses: int) -> tuple[Care, FakePool]:
+    time = Time(pauses)
+    pool = FakePool(time)
     care = Care(PHONE, Hub(readings), pool, lambda: None)  # type: ignore[arg-type]
     monkeypatch.setattr(module, "clock_ms", lambda: time.now_ms)
-    fake = SimpleNamespace(sleep=time.sleep, Event=asyncio.Event, timeout=asyncio.timeout)
-    monkeypatch.setattr(module, "asyncio", fake)
+    monkeypatch.setattr(Care, "_pause", lambda care, pause_ms: time.pause(care, pause_ms))
     with pytest.raises(asyncio.CancelledError):
         await care.watch()
     return care, pool
@@ -127,7 +130,7 @@ async def test_unknown_is_never_safe(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_without_readings_a_receipt_says_nothing_of_health() -> None:
-    care = Care(PHONE, Hub(Readings()), Pool(Time(0)), lambda: None)  # type: ignore[arg-type]
+    care = Care(PHONE, Hub(Readings()), FakePool(Time(0)), lambda: None)  # type: ignore[arg-type]
     await care.look()
     assert care.health() is None
     assert care.why_not()  # a phone whose battery nobody sees still has one
@@ -146,7 +149,7 @@ async def test_heat_stops_a_guest_and_coolness_lets_it_go_on(world: World, monke
     class HeatingUp(Hub):
         """Hot as soon as a guest is there, until the test cools it."""
 
-        async def read(self) -> Readings:
+        async def read(self, deadline_ms: int | None = None, *, busy: bool = True) -> Readings:
             return hot if node.pool.accepted and self.readings is cool else cool
 
     cooled = Readings(cool.items)

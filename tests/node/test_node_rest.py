@@ -12,7 +12,7 @@ from icn_lite.device.sensors.hub import SensorHub
 from icn_lite.model.cose import KeySigner
 from icn_lite.node.care import Care
 from icn_lite.node.peerbook import FIRST_RETRY_MS, PeerBook
-from icn_lite.sandbox.pool import Pool
+from icn_lite.sandbox.pool import Pool, PoolConfig, Progress
 from icn_lite.store.peers import Found
 
 
@@ -22,7 +22,7 @@ class Hub:
     def __init__(self) -> None:
         self.looks: asyncio.Queue[None] = asyncio.Queue()
 
-    async def read(self) -> Readings:
+    async def read(self, deadline_ms: int | None = None, *, busy: bool = True) -> Readings:
         self.looks.put_nowait(None)
         return Readings()
 
@@ -31,7 +31,9 @@ class Sandbox:
     """A pool that only remembers what it was told."""
 
     def __init__(self) -> None:
+        self.config = PoolConfig(workers=1)
         self.accepted = 0
+        self.under_way: list[Progress] = []
         self.suspended = False
         self.told: asyncio.Queue[str] = asyncio.Queue()
 

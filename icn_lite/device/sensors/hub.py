@@ -101,11 +101,12 @@ class SensorHub:
     def __init__(self, sources: Iterable[Source | Paced], clock: Callable[[], int] = clock_ms) -> None:
         self._slots = [_Slot(source) for source in sources]
         self._clock = clock
+        self.heard: Callable[[], None] = lambda: None  # called in the loop when an answer came after its look ended
 
     async def read(self, deadline_ms: int | None = None, *, busy: bool = True) -> Readings:
         """Fresh readings; of sources that hang, the last ones with their age. One caller at a time.
 
-        While the device is not `busy`, programs are asked less often.
+        While the device is not `busy`, programs are asked less often, and late answers wake nobody.
         """
         now_ms = self._clock()
         due = [slot for slot in self._slots if slot.due(now_ms, self.last, busy=busy)]
@@ -113,16 +114,18 @@ class SensorHub:
         slow = [slot for slot in due if isinstance(slot.source, Paced)]
         new = [slot for slot in slow if slot.said is None]
         first = bool(new) or any(slot.said is None for slot in quick)
-        waited = [self._sweep([slot]) for slot in new]
+        waited, late = [self._sweep([slot]) for slot in new], list[_Waiting]()
         for slot in slow:
-            if slot not in new:  # its answer is for the next look, and wakes nobody
-                slot.asking = True
-                self._start(_Sweep(deque([slot]), 1, lambda: None), 0)
+            if slot not in new:  # nobody waits for it: its answer is for the next look
+                late.append(self._sweep([slot]))
         if quick:
             waited.append(self._sweep(quick))
         if deadline_ms is None:
             deadline_ms = FIRST_DEADLINE_MS if first else DEADLINE_MS
         await _wait(waited, deadline_ms / 1000)
+        for sweep in (*waited, *late) if busy else ():
+            if not sweep.done.done():
+                sweep.done.add_done_callback(lambda _: self.heard())
         return self.last()
 
     def last(self) -> Readings:
