@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from icn_lite.model.errors import ModuleError
 from icn_lite.wasm import opcodes as op
+from icn_lite.wasm.events import EventFields, Events
 from icn_lite.wasm.leb import read_signed, read_u32
 from icn_lite.wasm.limits import Limits
 from icn_lite.wasm.module import Module
@@ -16,23 +18,6 @@ from icn_lite.wasm.types import FuncType
 Types = tuple[int, ...]
 
 
-class Event(NamedTuple):
-    """One instruction that matters, and the plain span `module[raw:at]` before it.
-
-    `cost` is the fuel of the span alone. `arg` is the label depth, function, type or segment index. `targets` are the
-    depths of a `br_table`, the default last. `type` is the type of a block.
-    """
-
-    op: int
-    raw: int
-    at: int
-    end: int
-    cost: int
-    arg: int = 0
-    targets: tuple[int, ...] = ()
-    type: FuncType | None = None
-
-
 @dataclass(slots=True)
 class FunctionCode:
     """A validated body."""
@@ -40,9 +25,12 @@ class FunctionCode:
     index: int
     type: FuncType
     locals: list[int]  # parameters first
-    events: list[Event]
+    events: Events
     operand_peak: int
     loop_nesting: int
+    calls: Sequence[int]  # events that are calls, direct or through the table
+    special: bool  # whether there are events with `emit_special`: growth, bulk work
+    copies: bool  # whether a 64-bit local may lie on the stack twice while it is saved (`copies`)
     floats: bool  # computes with floats (or extends a sign), or has an f32 or many values with a float among them
     start: int  # first instruction
     end: int
@@ -62,7 +50,7 @@ class Frame(NamedTuple):
     loops: int
 
 
-_EMPTY: Final = FuncType((), ())
+EMPTY: Final = FuncType((), ())  # the one object for it, so that most blocks are known by identity
 _SINGLE: Final = {t: FuncType((), (t,)) for t in (I32, I64, F32, F64)}
 
 
@@ -83,7 +71,10 @@ class BodyState:
         # the state that rare instructions share with the loop
         self.stack: list[int] = []
         self.frames: list[Frame] = []
-        self.events: list[Event] = []
+        self.events: list[EventFields] = []
+        self.calls: list[int] = []
+        self.special = False
+        self.copies = False
         self.height = 0
         self.dead = False
         self.live = True
@@ -129,6 +120,10 @@ class BodyState:
 
     def pop_all(self, wanted: Types, at: int) -> None:
         """Pop operands, the last type first."""
+        stack, count = self.stack, len(wanted)
+        if len(stack) >= self.height + count and tuple(stack[-count:]) == wanted:
+            del stack[-count:]
+            return
         for value_type in reversed(wanted):
             self.pop(value_type, at)
 
@@ -153,7 +148,7 @@ class BodyState:
         """A block type: empty, one value, or a type index (§5.3.6)."""
         byte = self.data[pos]
         if byte == 0x40:
-            return _EMPTY, pos + 1
+            return EMPTY, pos + 1
         if byte in op.VALUE_TYPES:
             return _SINGLE[byte], pos + 1
         if byte in (0x7B, 0x70, 0x6F):
@@ -200,10 +195,13 @@ class BodyState:
 
     def apply(self, func_type: FuncType, at: int) -> None:
         """The effect of a call on the operands."""
-        self.pop_all(func_type.params, at)
-        if len(func_type.results) > 1:
-            self.carry(len(func_type.results), at)
-        self.stack.extend(func_type.results)
+        params, results = func_type.params, func_type.results
+        if params:
+            self.pop_all(params, at)
+        if results:
+            if len(results) > 1:
+                self.carry(len(results), at)
+            self.stack.extend(results)
 
     def carry(self, count: int, at: int) -> None:
         """Count values that move together."""
@@ -211,8 +209,13 @@ class BodyState:
         if self.carried_budget < 0:
             raise self.over(f"more than {self.limits.carried_values} values carried by blocks and calls", at)
 
-    def emit(self, event: Event) -> None:
+    def emit(self, fields: EventFields) -> None:
         """Note an event of code that can run; the next span begins after it."""
         if self.live:
-            self.events.append(event)
-            self.raw = event.end
+            self.events.append(fields)
+            self.raw = fields[3]
+
+    def emit_special(self, fields: EventFields) -> None:
+        """Note an event that needs a function of our own, or that only later engines have."""
+        self.special = self.special or self.live
+        self.emit(fields)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from icn_lite.wasm import opcodes as op
 from icn_lite.wasm.body import FunctionCode
 from icn_lite.wasm.module import Module
 from icn_lite.wasm.types import FuncType
@@ -34,11 +33,11 @@ def build(module: Module, code: Sequence[FunctionCode]) -> CallGraph:
     edges: dict[int, list[int]] = {}
     for function in code:
         called: dict[int, None] = {}
-        for event in function.events:
-            if event.op == op.CALL:
-                called[event.arg] = None
-            elif event.op == op.CALL_INDIRECT:
-                called[type_nodes.setdefault(module.types[event.arg], -1 - len(type_nodes))] = None
+        for i in function.calls:
+            callee = function.events.callee(i)
+            if callee < 0:
+                callee = type_nodes.setdefault(module.types[-1 - callee], -1 - len(type_nodes))
+            called[callee] = None
         edges[function.index] = list(called)
     for node in type_nodes.values():
         edges[node] = []

@@ -15,8 +15,9 @@ from __future__ import annotations
 from typing import Final
 
 from icn_lite.wasm import opcodes as op
-from icn_lite.wasm.body import Event, FunctionCode
+from icn_lite.wasm.body import FunctionCode
 from icn_lite.wasm.edits import Edits
+from icn_lite.wasm.events import Event
 from icn_lite.wasm.leb import read_u32
 from icn_lite.wasm.module import Module
 from icn_lite.wasm.opcodes import F32, F64, I32, I64
@@ -41,10 +42,9 @@ def separate(module: Module, function: FunctionCode, edits: Edits | None) -> tup
 
     `function` is as the guest wrote it, `edits` what else is changed in it.
     """
-    crowded = function.operand_peak > COUNTED
-    if not crowded and I64 not in function.locals and F64 not in function.locals:
+    if not function.copies:
         return 0, edits
-    found = _Walk(module, function, crowded).run()
+    found = _Walk(module, function, function.operand_peak > COUNTED).run()
     if not found:
         return 0, edits
     edits = edits or Edits()
@@ -70,7 +70,7 @@ class _Walk:
 
     def run(self) -> dict[int, int]:
         """Offsets behind the `local.get`s to separate, with their types."""
-        for event in self.function.events:
+        for event in self.function.events.unpack():
             self.span(event.raw, event.at)
             self.event(event)
         return self.found

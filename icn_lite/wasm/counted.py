@@ -28,10 +28,10 @@ import re
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from icn_lite.wasm import opcodes as op
-from icn_lite.wasm.body import Event
+from icn_lite.wasm.events import Event
 from icn_lite.wasm.leb import read_signed, read_u32, write_u32
 
 _WORD: Final = 1 << 32
@@ -40,15 +40,13 @@ _I32_NE: Final = b"\x47"
 LONGEST_CHAIN: Final = 4
 
 _LEB: Final = rb"[\x80-\xff]*[\x00-\x7f]"
-# Plain instructions but for `local.set` and `local.tee`; those that steer never stand in a span.
-_PLAIN: Final = (
-    rb"[\x01\x1a\x1b\x45-\xc4]|[\x20\x23\x24\x3f\x41\x42\xfc]" + _LEB + rb"|[\x28-\x3e]" + _LEB + _LEB
-    + rb"|\x43.{4}|\x44.{8}"
-)  # fmt: skip
 # What a local may be set to that is of interest: a local, perhaps changed by a constant, or a constant.
 _KNOWN: Final = rb"(?:\x20" + _LEB + rb"(?:\x41" + _LEB + rb"[\x6a\x6b])?|\x41" + _LEB + rb")[\x21\x22]"
+# Plain instructions but for `local.set` and `local.tee`, as far as nothing of interest begins with them; those that
+# steer never stand in a span.
 _NEXT_WRITE: Final = re.compile(
-    rb"(?:(?!" + _KNOWN + rb")(?:" + _PLAIN + rb"))*+"
+    rb"(?:(?!" + _KNOWN + rb")[\x20\x41]" + _LEB + rb"|[\x01\x1a\x1b\x45-\xc4]+|[\x28-\x3e]" + _LEB + _LEB
+    + rb"|[\x23\x24\x3f\x42\xfc]" + _LEB + rb"|\x43.{4}|\x44.{8})*+"
     rb"(?:\x20(" + _LEB + rb")(?:\x41(" + _LEB + rb")([\x6a\x6b]))?|\x41(" + _LEB + rb"))?"
     rb"[\x21\x22](" + _LEB + rb")",
     re.DOTALL,
@@ -73,8 +71,7 @@ class Rounds:
     count: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """One `local.set` or `local.tee` of a constant, or of `source` and a change, or (both None) of anything else."""
 
     first: int  # where the code that is known begins
@@ -87,19 +84,33 @@ class Write:
 
 
 class Writes:
-    """All writes of locals in a body, by place and by local."""
+    """The writes of locals in the loops of a body, by place and by local, read as they are asked for."""
 
-    def __init__(self, data: bytes, events: Sequence[Event], owners: Sequence[int]) -> None:
+    def __init__(self, data: bytes, events: Sequence[Event]) -> None:
         self.data = data
         self.events = events
-        self.owners = owners  # by event: the block around it, by its own event
+        self.owners: dict[int, int] = {}  # by event: the block around it, by its own event
         self.all: list[Write] = []
         self.places: dict[int, list[int]] = {}
-        for event in events:
+        self.around: list[int] = []
+        self.next = 0  # the first event that was not read
+
+    def read(self, outermost: int, tail: int) -> None:
+        """Read the spans up to event `tail`, where the outermost loop around begins at an event: never one twice."""
+        if self.next <= outermost:
+            self.next, self.around = outermost, [-1]
+        for i in range(self.next, tail + 1):
+            event = self.events[i]
+            self.owners[i] = self.around[-1]
+            if event.op == op.BLOCK or event.op == op.LOOP or event.op == op.IF:
+                self.around.append(i)
+            elif event.op == op.END:
+                self.around.pop()
             pos = event.raw
-            while found := _NEXT_WRITE.match(data, pos, event.at):
+            while found := _NEXT_WRITE.match(self.data, pos, event.at):
                 pos = found.end()
                 self.add(found)
+        self.next = max(self.next, tail + 1)
 
     def add(self, found: re.Match[bytes]) -> None:
         """Note one write."""

@@ -9,6 +9,7 @@ counter, `synced` that the global does; where ways join, the local does and the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from icn_lite.wasm.body import FunctionCode
@@ -21,6 +22,8 @@ from icn_lite.wasm.plan import FunctionPlan
 from icn_lite.wasm.types import FuncType
 
 END_BYTE: Final = b"\x0b"
+# Most charges of a module are small and come again and again; each takes 150 bytes here.
+KEPT_AMOUNTS: Final = 256
 
 
 @dataclass(slots=True)
@@ -60,11 +63,13 @@ class PlanLookup:
         return self.functions[self.type_nodes[wanted]]
 
 
+@lru_cache(maxsize=KEPT_AMOUNTS)
 def below(pending: int) -> bytes:
     """`i64.const; i64.lt_s; if`: whether the counter is below zero, even with what was charged ahead."""
     return b"\x42" + write_signed(-pending) + b"\x53\x04\x40"
 
 
+@lru_cache(maxsize=KEPT_AMOUNTS)
 def subtract(amount: int) -> bytes:
     """`i64.const amount; i64.sub`."""
     return b"\x42" + write_signed(amount) + b"\x7d"
@@ -93,6 +98,7 @@ class CounterWriter:
         self, function: FunctionCode, plan: FunctionPlan, names: Names, lookup: PlanLookup, edits: Edits | None
     ) -> None:
         self.function = function
+        self.events = function.events.unpack()
         self.plan = plan
         self.names = names
         self.lookup = lookup

@@ -33,6 +33,7 @@ certain to be spent by a run that completes, so checks anywhere stay exact.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -42,6 +43,7 @@ from icn_lite.wasm.counted import Rounds
 from icn_lite.wasm.loops import Growth, find_loops
 
 ENTRY: Final = -1
+NONE: Final[frozenset[int]] = frozenset()
 _NO_FRAME: Final = 1 << 30
 # Fuel of an event itself (`icn-fuel-1`, as wasmtime counts): control is free, what decides or calls is not.
 OWN_COST: Final[dict[int, int]] = {
@@ -71,20 +73,23 @@ LOOP_CALLEES: Final = 16
 
 @dataclass(slots=True)
 class Flow:
-    """Result: fuel by point, calls by point, and the shape that the writer needs."""
+    """Result: fuel by point, calls by point, and the shape that the writer needs.
+
+    Those of a whole module are held at once, and an empty set takes 216 bytes: so all that are empty are one.
+    """
 
     charges: dict[int, int] = field(default_factory=dict)
     # (point, function index or -1 - type index, how often)
     calls: list[tuple[int, int, int]] = field(default_factory=list)
-    repeated: set[int] = field(default_factory=set)  # `loop` events that look at the counter in every round
+    repeated: Set[int] = NONE  # `loop` events that look at the counter in every round
     counted: dict[int, Rounds] = field(default_factory=dict)  # loops whose further rounds are charged before them
-    checked: set[int] = field(default_factory=set)  # loops of constant rounds that look at the counter before
-    inner: set[int] = field(default_factory=set)  # points that are charged again and again, in loops
+    checked: Set[int] = NONE  # loops of constant rounds that look at the counter before
+    inner: Set[int] = NONE  # points that are charged again and again, in loops
     copies: dict[int, int] = field(default_factory=dict)  # `loop` event -> how often its body is written
     ends: dict[int, int] = field(default_factory=dict)  # `loop` event -> its `end`
     refunds: dict[int, int] = field(default_factory=dict)  # exits of unrolled loops -> fuel that they skip
     ahead: dict[int, int] = field(default_factory=dict)  # by point: first rounds of unrolled loops
-    late: set[int] = field(default_factory=set)  # unrolled loops whose first round is charged at their own entry
+    late: Set[int] = NONE  # unrolled loops whose first round is charged at their own entry
     pending: dict[int, int] = field(default_factory=dict)  # by event: how much of the counter was charged ahead
     leaves_by_branch: bool = False  # a conditional branch to the outermost label
 
@@ -98,19 +103,21 @@ class _Frame:
     other: int  # the `else` event
     first: int | None = None  # where the first branch to the end of this block stands
     chain: int | None = None  # the last such branch; None when one of them is not the other way of the one before
-    shared: list[tuple[int, int, int]] = field(default_factory=list)  # (point, two ways that lead from it)
+    shared: list[tuple[int, int, int]] | None = None  # (point, two ways that lead from it)
 
 
 class _Analysis:
     """State of `analyse`."""
 
     def __init__(self, data: bytes, function: FunctionCode, ending_calls: frozenset[int], growth: Growth) -> None:
-        self.events = function.events
+        self.events = function.events.unpack()
         self.ending = ending_calls
         self.flow = Flow()
-        loops = find_loops(data, function, ending_calls, growth)
+        loops = find_loops(data, function, self.events, ending_calls, growth)
         self.rounds_of = {at: loop.rounds for at, loop in loops.items() if loop.rounds is not None}
-        self.flow.repeated = {at for at, loop in loops.items() if loop.repeated}
+        self.repeated = {at for at, loop in loops.items() if loop.repeated}
+        self.inner: set[int] = set()
+        self.late: set[int] = set()
         self.flow.copies = {at: loop.copies for at, loop in loops.items() if loop.copies}
         self.flow.ends = {at: loop.end for at, loop in loops.items()}
         self.frames = [_Frame(op.BLOCK, ENTRY, ENTRY, _NO_FRAME, 0)]
@@ -125,46 +132,55 @@ class _Analysis:
 
     def run(self) -> Flow:
         """Walk the events."""
-        flow, charges, own = self.flow, self.flow.charges, OWN_COST
+        flow, charges, own, frames = self.flow, self.flow.charges, OWN_COST, self.frames
+        copies, inner, rounds_of = flow.copies, self.inner, self.rounds_of
         charges[ENTRY] = 1
-        for i, event in enumerate(self.events):
-            code = event.op
-            point = self.point
-            charges[point] = charges.get(point, 0) + event.cost + own[code]
+        for i, (code, _, _, _, cost, arg, targets, _) in enumerate(self.events):
+            cost += own[code]
+            if cost:
+                point = self.point
+                charges[point] = charges.get(point, 0) + cost
             if code == op.END:
-                if len(self.frames) == 1:
-                    self.share(self.frames[0])
+                if len(frames) == 1:
+                    self.share(frames[0])
                     break
                 self.close(i)
-            elif code == op.IF or code == op.LOOP or code == op.BLOCK:
-                self.frames.append(_Frame(code, i, point, _NO_FRAME, 0))
-                if code != op.BLOCK:
-                    self.point = i
-                self.looping += code == op.LOOP
-                if code == op.LOOP and i in flow.copies:
-                    self.unrolled, self.left_to = len(self.frames) - 1, _NO_FRAME
-            elif code == op.ELSE:
-                self.point = self.frames[-1].other = i
-            elif code == op.CALL or code == op.CALL_INDIRECT:
-                callee = event.arg if code == op.CALL else -1 - event.arg
-                called = self.calls.setdefault(point, {})
-                called[callee] = called.get(callee, 0) + 1
-                if i in self.ending:
-                    self.frames[-1].lowest = -1
-                    self.point = i
+            elif code == op.BLOCK:
+                frames.append(_Frame(code, i, self.point, _NO_FRAME, 0))
+                continue
             elif code == op.BR or code == op.BR_IF:
-                self.branch(i, event.arg, code == op.BR_IF)
+                self.branch(i, arg, code == op.BR_IF)
+            elif code == op.CALL or code == op.CALL_INDIRECT:
+                self.call(i, arg if code == op.CALL else -1 - arg)
+            elif code == op.IF or code == op.LOOP:
+                frames.append(_Frame(code, i, self.point, _NO_FRAME, 0))
+                self.point = i
+                if code == op.LOOP:
+                    self.looping += 1
+                    if i in copies:
+                        self.unrolled, self.left_to = len(frames) - 1, _NO_FRAME
+            elif code == op.ELSE:
+                self.point = frames[-1].other = i
             elif code == op.BR_TABLE:
-                for depth in set(event.targets):
+                for depth in set(targets):
                     self.branch(i, depth, True)
             elif code == op.RETURN or code == op.UNREACHABLE:
                 self.leave(i, code)
-            if self.point == i and self.looping > (i in self.rounds_of):
-                flow.inner.add(i)
+            if self.looping and self.point == i and self.looping > (i in rounds_of):
+                inner.add(i)
         self.spread()
         flow.calls = [(p, callee, n) for p, called in self.calls.items() for callee, n in called.items()]
-        flow.checked = {loop for loops in self.large.values() for loop in loops}
+        flow.checked = {loop for loops in self.large.values() for loop in loops} or NONE
+        flow.repeated, flow.inner, flow.late = self.repeated or NONE, inner or NONE, self.late or NONE
         return flow
+
+    def call(self, i: int, callee: int) -> None:
+        """A call, as in `Flow.calls`."""
+        called = self.calls.setdefault(self.point, {})
+        called[callee] = called.get(callee, 0) + 1
+        if i in self.ending:
+            self.frames[-1].lowest = -1
+            self.point = i
 
     def spread(self) -> None:
         """Charge first rounds at the point before the loop, where nobody else looks at the counter in between."""
@@ -177,7 +193,7 @@ class _Analysis:
         change = [0] * (count + 1)
         for point, loop, amount in self.rounds:
             if looks[loop] != looks[point + 1]:
-                flow.late.add(loop)
+                self.late.add(loop)
                 continue
             flow.ahead[point] = flow.ahead.get(point, 0) + amount
             change[point + 1] += amount
@@ -257,10 +273,15 @@ class _Analysis:
             self.point = i
             plain = frame.op == op.BLOCK and self.events[i - 1].op in _ENDING and self.unrolled >= len(frames)
             if plain and frame.first is not None and frame.chain is not None:
-                frames[-1].shared.append((frame.first, frame.chain, i))
+                around = frames[-1]
+                if around.shared is None:
+                    around.shared = []
+                around.shared.append((frame.first, frame.chain, i))
 
     def share(self, frame: _Frame) -> None:
         """Charge before a decision what both ways cost at least, now that all of them is known."""
+        if frame.shared is None:
+            return
         charges = self.flow.charges
         for before, one, other in reversed(frame.shared):
             both = min(charges.get(one, 0), charges.get(other, 0))
@@ -277,7 +298,7 @@ class _Analysis:
         fuel, calls = (ROUND_FUEL, ROUND_CALLS) if rounds.count is None else (LOOP_FUEL, LOOP_CALLS)
         if cost * times > fuel or len(called) > LOOP_CALLEES or sum(called.values()) * times > calls:
             return
-        flow.repeated.discard(loop)
+        self.repeated.discard(loop)
         charges[point] = charges.get(point, 0) + cost * times
         if called:
             outer = self.calls.setdefault(point, {})

@@ -49,6 +49,16 @@ def read_signed(data: bytes, pos: int, end: int, bits: int) -> tuple[int, int]:
             return result, pos
 
 
+def skip_signed(data: bytes, pos: int, end: int, bits: int) -> int:
+    """The position behind a signed integer; raises IndexError at the end of the data."""
+    last = pos
+    while data[last] > 127:
+        last += 1
+    if last - pos < bits // 7:
+        return last + 1
+    return read_signed(data, pos, end, bits)[1]  # so long that its last bits matter
+
+
 def write_u32(value: int) -> bytes:
     """The shortest unsigned form."""
     if value < 0x80:
@@ -63,6 +73,8 @@ def write_u32(value: int) -> bytes:
 
 def write_signed(value: int) -> bytes:
     """The shortest signed form."""
+    if -0x40 <= value < 0x40:
+        return _ONE[value & 0x7F]
     out = bytearray()
     while True:
         byte = value & 0x7F

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from icn_lite.wasm import opcodes as op
-from icn_lite.wasm.body import Event, FunctionCode
+from icn_lite.wasm.body import FunctionCode
 from icn_lite.wasm.counted import Rounds, Writes
+from icn_lite.wasm.events import Event
 
 # Bytes of a loop's body, and how often it is written. Each copy more saves less, and from the last one back to the
 # first is a jump that the host predicts worse, so longer loops and more copies lose again what they save.
@@ -61,15 +62,18 @@ class _Frame:
     lowest: int = _NO_FRAME  # outermost frame that a way out of it leads to
 
 
-def find_loops(data: bytes, function: FunctionCode, ending_calls: frozenset[int], growth: Growth) -> dict[int, Loop]:
+def find_loops(
+    data: bytes, function: FunctionCode, events: Sequence[Event], ending_calls: frozenset[int], growth: Growth
+) -> dict[int, Loop]:
     """All loops by their event."""
     loops: dict[int, Loop] = {}
+    if not function.loop_nesting:
+        return loops
     frames = [_Frame(op.BLOCK, -1, bool(function.type.results))]
     inside: list[tuple[int, int]] = []  # loops around: (event, frame)
-    counting = _Counting(data, function.events)
-    for i, event in enumerate(function.events):
+    counting = _Counting(data, events)
+    for i, event in enumerate(events):
         code = event.op
-        counting.owners.append(frames[-1].at)
         if code == op.BLOCK or code == op.IF or code == op.LOOP:
             frames.append(_Frame(code, i, _carries(event)))
             if inside and (code == op.LOOP or len(frames) - inside[-1][1] > UNROLLED_NESTING):
@@ -80,18 +84,21 @@ def find_loops(data: bytes, function: FunctionCode, ending_calls: frozenset[int]
                 inside.append((i, len(frames) - 1))
         elif code == op.END:
             frame = frames.pop()
-            if frames:
-                frames[-1].lowest = min(frames[-1].lowest, frame.lowest)
+            if not inside:
+                continue
+            frames[-1].lowest = min(frames[-1].lowest, frame.lowest)
             if frame.op == op.LOOP:
-                inside.pop()
                 loop = loops[frame.at]
                 loop.end = i
                 if loop.backs == 1 and frame.lowest >= len(frames):
-                    loop.rounds = counting.rounds(frame.at, i)
+                    loop.rounds = counting.rounds(inside[0][0], frame.at, i)
+                inside.pop()
                 if loop.rounds is None:
-                    _decide(loop, event.at - function.events[frame.at].end, growth)
+                    _decide(loop, event.at - events[frame.at].end, growth)
                 if inside:
                     loops[inside[-1][0]].plain = False
+        elif not inside or code == op.ELSE:
+            continue
         elif code == op.BR or code == op.BR_IF or code == op.BR_TABLE:
             for depth in event.targets or (event.arg,):
                 index = len(frames) - 1 - depth
@@ -100,7 +107,7 @@ def find_loops(data: bytes, function: FunctionCode, ending_calls: frozenset[int]
                 if target.op == op.LOOP:
                     loops[target.at].repeated = True
                     loops[target.at].backs += 1
-                if inside and index < inside[-1][1]:
+                if index < inside[-1][1]:
                     loop = loops[inside[-1][0]]
                     loop.exits += 1
                     if code == op.BR_TABLE or (code == op.BR_IF and target.carries):
@@ -108,7 +115,7 @@ def find_loops(data: bytes, function: FunctionCode, ending_calls: frozenset[int]
         else:
             if code == op.RETURN or i in ending_calls:
                 frames[-1].lowest = -1
-            if code not in _PLAIN and inside:
+            if code not in _PLAIN:
                 loops[inside[-1][0]].plain = False
     return loops
 
@@ -119,16 +126,16 @@ class _Counting:
     def __init__(self, data: bytes, events: Sequence[Event]) -> None:
         self.data = data
         self.events = events
-        self.owners: list[int] = []  # by event: the block around it
         self.writes: Writes | None = None
 
-    def rounds(self, head: int, end: int) -> Rounds | None:
+    def rounds(self, outermost: int, head: int, end: int) -> Rounds | None:
         """How often a loop runs whose only way out is its end, and that has one way back."""
         tail = self.events[end - 1]
         if tail.op != op.BR_IF or tail.arg != 0 or (kind := self.events[head].type) is None or kind.params:
             return None
         if self.writes is None:
-            self.writes = Writes(self.data, self.events, self.owners)
+            self.writes = Writes(self.data, self.events)
+        self.writes.read(outermost, end - 1)
         return self.writes.rounds(head, end - 1)
 
 

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from icn_lite.wasm import opcodes as op
 from icn_lite.wasm.body import FunctionCode
 from icn_lite.wasm.leb import write_signed
 from icn_lite.wasm.module import Global, Module
@@ -119,7 +118,8 @@ def _compared(module: Module, code: Sequence[FunctionCode]) -> list[FuncType]:
     in_table = {f for element in module.elements for f in element.functions if f is not None}
     found = {module.type_of(function) for function in in_table}
     for function in code:
-        found.update(module.types[event.arg] for event in function.events if event.op == op.CALL_INDIRECT)
+        callees = map(function.events.callee, function.calls)
+        found.update(module.types[-1 - callee] for callee in callees if callee < 0)
     return [value for value in dict.fromkeys(module.types) if value in found]
 
 

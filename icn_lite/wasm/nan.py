@@ -17,8 +17,9 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from icn_lite.wasm import opcodes as op
-from icn_lite.wasm.body import Event, FunctionCode
+from icn_lite.wasm.body import FunctionCode
 from icn_lite.wasm.edits import Edits
+from icn_lite.wasm.events import Event
 from icn_lite.wasm.floatgraph import BITS, CLEAN, COMPUTED, NO_FLOAT, PLAIN, RAW, Value
 from icn_lite.wasm.floatwriter import Bitwise, FloatWriter, Opened
 from icn_lite.wasm.leb import read_u32, write_u32
@@ -89,14 +90,12 @@ class FloatPass(FloatWriter):
         many = crowded(results)
         self.ends = [BITS if t == F32 or (t == F64 and many) else CLEAN if t == F64 else NO_FLOAT for t in results]
         self.frames.append(_Frame(op.BLOCK, 0, (), results, [], self.ends))
-        for i, event in enumerate(function.events):
+        for i, event in enumerate(function.events.unpack()):
             self.span(event.raw, event.at)
             self.event(i, event)
         self.write()
         own = self.lowered.types[function.type]
-        events = [
-            event._replace(type=self.kinds[i]) if i in self.kinds else event for i, event in enumerate(function.events)
-        ]
+        events = function.events.with_types(self.kinds)
         local_types = [*own.params, *(self.local_type(i) for i in range(self.kept, len(function.locals)))]
         return replace(function, type=own, locals=local_types + self.temporaries, events=events), self.edits
 

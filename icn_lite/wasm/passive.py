@@ -162,9 +162,8 @@ def passive_segments(
     draft: Draft, module: Module, code: Sequence[FunctionCode], pay: bytes
 ) -> dict[int, Segment]:
     """The segments that some `memory.init` reads, by number."""
-    used = sorted(
-        {event.arg for function in code for event in function.events if event.op == op.EVENT_MEMORY_INIT}
-    )
+    special = (function.events for function in code if function.special)
+    used = sorted(set().union(*(events.arguments(op.EVENT_MEMORY_INIT) for events in special)))
     if not used:
         return {}
     writer = PassiveData(draft, pay)

@@ -12,14 +12,14 @@ recursive ones count down, each by its own frame plus the longest static chain b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from icn_lite.wasm import opcodes as op
-from icn_lite.wasm.body import Event, FunctionCode
+from icn_lite.wasm.body import FunctionCode
 from icn_lite.wasm.callgraph import CallGraph, build
-from icn_lite.wasm.flow import ENTRY, LOOKING, Flow, analyse
+from icn_lite.wasm.flow import ENTRY, LOOKING, NONE, Flow, analyse
 from icn_lite.wasm.hostfuncs import HostFunction
 from icn_lite.wasm.loops import COPY_BYTES, GROWTH_BYTES, Growth
 from icn_lite.wasm.module import Module
@@ -94,6 +94,7 @@ class _Planner:
         self.plans = plans
         self.code = code
         self.twins: dict[int, FunctionPlan] = {}
+        self.type_nodes = [graph.type_nodes.get(kind, ENTRY) for kind in module.types]
         self.direct = {node for index in code for node in graph.edges[index] if node >= 0}
         self.growth = Growth(GROWTH_BYTES + sum(function.end - function.start for function in code.values()))
 
@@ -146,12 +147,12 @@ class _Planner:
 
     def callee(self, called: int) -> int:
         """The node of what a flow names as called."""
-        return called if called >= 0 else self.graph.type_nodes[self.module.types[-1 - called]]
+        return called if called >= 0 else self.type_nodes[-1 - called]
 
     def fuel(self, function: FunctionCode, group: set[int]) -> None:
         """The flow of a function, and what its callers take over."""
         plan = self.plans[function.index]
-        ending = frozenset(i for i, event in enumerate(function.events) if self.ends_run(event))
+        ending = frozenset(i for i in function.calls if self.plans[self.callee(function.events.callee(i))].ends_run)
         plan.flow = analyse(self.module.data, function, ending, self.growth)
         charges = plan.flow.charges
         for point, called, times in plan.flow.calls:
@@ -170,11 +171,6 @@ class _Planner:
         self.growth.left -= size + COPY_BYTES
         return True
 
-    def ends_run(self, event: Event) -> bool:
-        """Whether a call may not come back although the run completes."""
-        node = self.node(event)
-        return node is not None and self.plans[node].ends_run
-
     def settle(self, function: FunctionCode, group: set[int]) -> None:
         """Checks and frames, once all of its component have a flow."""
         plan = self.plans[function.index]
@@ -186,13 +182,13 @@ class _Planner:
             del charges[point]
         callees = [self.plans[node] for node in self.graph.edges[function.index]]
         own = sum(charges.values()) + plan.folded
-        outside = _look(function, plan, lambda event: self.node(event) in group)
-        plan.unchecked = own + sum(c.unchecked for c in self.called(function))
+        nodes = [self.callee(function.events.callee(i)) for i in function.calls]  # once for each call
+        outside = plan.recursive and self.calls_outside_loops(function, plan.flow.repeated, group)
+        plan.unchecked = own + sum(self.plans[node].unchecked for node in nodes)
         plan.checks = plan.unchecked > UNCHECKED_FUEL or outside
         if plan.checks:
             plan.unchecked = 0
-        special = any(event.op == op.MEMORY_GROW or event.op > 0xFF for event in function.events)
-        plan.changes_fuel = bool(charges) or special or any(c.changes_fuel for c in callees)
+        plan.changes_fuel = bool(charges) or function.special or any(c.changes_fuel for c in callees)
         plan.touches_fuel = (
             plan.changes_fuel
             or plan.checks
@@ -201,9 +197,11 @@ class _Planner:
         )
         if plan.recursive:
             plan.changes_fuel = plan.touches_fuel = True
-        calls = any(event.op in LOOKING for event in function.events)
+        calls = bool(nodes) or (function.special and any(code in LOOKING for code in function.events.codes()))
+        if plan.checks or plan.counts_depth:
+            plan.settled = _settling_point(function.events.codes(), plan.flow.repeated)
         often = bool(plan.flow.repeated) or any(point in charges for point in plan.flow.inner)
-        plan.flow.inner, plan.flow.calls = set(), []  # read for the last time: plans of a whole module are held at once
+        plan.flow.inner, plan.flow.calls = NONE, []  # read for the last time: plans of a whole module are held at once
         plan.cached = plan.touches_fuel and (bool(plan.flow.copies) or (often and not calls))
         frame = frame_bytes(function, 1 + len(charges) + COUNTED_CONSTANTS * len(plan.flow.counted))
         tail = max((c.chain_bytes for c in callees), default=0)
@@ -212,44 +210,40 @@ class _Planner:
         else:
             plan.chain_bytes = frame + tail
 
-    def node(self, event: Event) -> int | None:
-        """The node that a call goes to."""
-        if event.op == op.CALL:
-            return event.arg
-        if event.op == op.CALL_INDIRECT:
-            return self.graph.type_nodes[self.module.types[event.arg]]
-        return None
+    def calls_outside_loops(self, function: FunctionCode, repeated: Set[int], group: set[int]) -> bool:
+        """Whether a recursive call stands outside of every loop that checks."""
+        events = function.events
+        returning = {i for i in function.calls if self.callee(events.callee(i)) in group}
+        frames: list[bool] = []
+        loops = 0
+        for i, code in enumerate(events.codes()):
+            if code == op.BLOCK or code == op.IF or code == op.LOOP:
+                frames.append(i in repeated)
+                loops += frames[-1]
+            elif code == op.END and frames:
+                loops -= frames.pop()
+            elif not loops and i in returning:
+                return True
+        return False
 
-    def called(self, function: FunctionCode) -> list[FunctionPlan]:
-        """The callee of every call, once for each call."""
-        nodes = [self.node(event) for event in function.events if event.op in (op.CALL, op.CALL_INDIRECT)]
-        return [self.plans[node] for node in nodes if node is not None]
 
+def _settling_point(codes: Sequence[int], repeated: Set[int]) -> int:
+    """The event behind which a function looks at the counter and counts its frame.
 
-def _look(function: FunctionCode, plan: FunctionPlan, returns: Callable[[Event], bool]) -> bool:
-    """Find where to settle, and whether a recursive call stands outside of every loop that checks.
-
-    The place is behind the last block at the top level that ends before the first call or repeating loop: a way that
-    returns earlier (the leaves of a recursion) then pays for neither check nor frame.
+    It is the last end of a block at the top level before the first call or repeating loop: a way that returns earlier
+    (the leaves of a recursion) then pays for neither.
     """
-    repeated = plan.flow.repeated
-    frames: list[bool] = []
-    loops = 0
-    searching = True
-    for i, event in enumerate(function.events):
-        code = event.op
-        if searching and (i in repeated or code in LOOKING):
-            searching = False
+    found, depth = ENTRY, 0
+    for i, code in enumerate(codes):
+        if i in repeated or code in LOOKING:
+            break
         if code == op.BLOCK or code == op.IF or code == op.LOOP:
-            frames.append(i in repeated)
-            loops += frames[-1]
-        elif code == op.END and frames:
-            loops -= frames.pop()
-            if searching and not frames:
-                plan.settled = i
-        elif not loops and returns(event):
-            return True
-    return False
+            depth += 1
+        elif code == op.END and depth:
+            depth -= 1
+            if not depth:
+                found = i
+    return found
 
 
 def frame_bytes(function: FunctionCode, points: int) -> int:

@@ -20,6 +20,7 @@ from icn_lite.wasm.counter import Names, PlanLookup
 from icn_lite.wasm.decode import decode
 from icn_lite.wasm.edits import Edits
 from icn_lite.wasm.encode import Draft, encode
+from icn_lite.wasm.events import NO_EVENTS
 from icn_lite.wasm.flow import Flow
 from icn_lite.wasm.hostfuncs import HOST_FUNCTIONS, HostFunction, HostTable
 from icn_lite.wasm.leb import write_u32
@@ -156,7 +157,7 @@ class _Builder:
         fuel, trap = self.add_global(I64, FUEL_GLOBAL), self.add_global(I32, TRAP_GLOBAL)
         depth = self.add_global(I32, None)
         shims = Shims(draft, fuel, trap, depth, self.limits.stack_bytes)
-        events = {event.op for function in self.code for event in function.events}
+        events = {code for function in self.code if function.special for code in function.events.codes()}
         names = Names(
             data=module.data,
             types=module.types,
@@ -182,7 +183,7 @@ class _Builder:
             if (twin := self.plan.twins.get(function.index)) is not None:
                 body = BodyWriter(function, twin, names, lookup, edits).write()
                 in_table[function.index] = draft.function(module.type_of(function.index), body)
-            function.events = []  # nobody reads them again: what is held shrinks while what is written grows
+            function.events = NO_EVENTS  # nobody reads them again: what is held shrinks while what is written grows
             plan.flow = Flow()
         draft.elements = [
             Element(e.offset, tuple(None if f is None else in_table.get(f, f) for f in e.functions))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from icn_lite.wasm import opcodes as op
-from icn_lite.wasm.body import Event
 from icn_lite.wasm.control import Control
-from icn_lite.wasm.leb import read_signed
+from icn_lite.wasm.leb import skip_signed
 from icn_lite.wasm.opcodes import ANY, F32, F64, I32, I64, TYPE_NAMES
 from icn_lite.wasm.types import FuncType
 
@@ -17,7 +16,7 @@ class Rare(Control):
         """Everything that is neither frequent nor control; returns the next position."""
         stack, data = self.stack, self.data
         if code == op.I64_CONST:
-            _, pos = read_signed(data, pos, self.end, 64)
+            pos = skip_signed(data, pos, self.end, 64)
             stack.append(I64)
         elif code == op.F32_CONST or code == op.F64_CONST:
             pos += 4 if code == op.F32_CONST else 8
@@ -48,7 +47,7 @@ class Rare(Control):
                 stack.append(I32)
             else:
                 self.apply(FuncType((I32,), (I32,)), at)
-                self.emit(Event(code, self.raw, at, pos, cost))
+                self.emit_special((code, self.raw, at, pos, cost, 0, (), None))
         elif code == op.PREFIX:
             return self.prefixed(at, pos, cost)
         elif code != op.NOP:
@@ -76,7 +75,7 @@ class Rare(Control):
             raise self.malformed(f"unknown value type 0x{value_type:02x}", pos)
         pos += 1
         self.apply(FuncType((value_type, value_type), (value_type,)), at)
-        self.emit(Event(code, self.raw, at, pos, cost))
+        self.emit((code, self.raw, at, pos, cost, 0, (), None))
         return pos
 
     def prefixed(self, at: int, pos: int, cost: int) -> int:
@@ -93,7 +92,7 @@ class Rare(Control):
             pos += width
             self.memory(at)
             self.apply(FuncType((I32, I32, I32), ()), at)
-            self.emit(Event(0x100 + code, self.raw, at, pos, cost))
+            self.emit_special((0x100 + code, self.raw, at, pos, cost, 0, (), None))
             return pos
         if code in (op.MEMORY_INIT, op.DATA_DROP):
             index, pos = self.u32(pos)
@@ -108,7 +107,7 @@ class Rare(Control):
                 raise self.fail(f"unknown data segment {index}", at)
             if code == op.MEMORY_INIT:
                 self.apply(FuncType((I32, I32, I32), ()), at)
-            self.emit(Event(0x100 + code, self.raw, at, pos, cost, index))
+            self.emit_special((0x100 + code, self.raw, at, pos, cost, index, (), None))
             return pos
         if code == op.ELEM_DROP or code == op.TABLE_SIZE:
             return self.table(code, at, pos, cost)
@@ -129,5 +128,5 @@ class Rare(Control):
                 raise self.fail(f"unknown table {index}", at)
             self.stack.append(I32)
             index = module.table.minimum
-        self.emit(Event(0x100 + code, self.raw, at, pos, cost, index))
+        self.emit_special((0x100 + code, self.raw, at, pos, cost, index, (), None))
         return pos

@@ -23,9 +23,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from icn_lite.wasm import opcodes as op
-from icn_lite.wasm.body import Event
+from icn_lite.wasm.body import EMPTY
 from icn_lite.wasm.counter import END_BYTE, Copy, CounterWriter, subtract
 from icn_lite.wasm.encode import locals_of
+from icn_lite.wasm.events import Event
 from icn_lite.wasm.flow import ENTRY
 from icn_lite.wasm.leb import write_signed, write_u32
 from icn_lite.wasm.opcodes import I32
@@ -33,6 +34,9 @@ from icn_lite.wasm.types import FuncType
 
 # Frames that the copies of a loop add between its body and what lies outside.
 COPY_FRAMES: Final = 2
+# Instructions that `copied` knows, and the size of a branch whose depth is one byte.
+_COPIED: Final = frozenset((op.BLOCK, op.IF, op.ELSE, op.END, op.BR, op.BR_IF))
+_SHORT_BRANCH: Final = 2
 
 
 class BodyWriter(CounterWriter):
@@ -52,8 +56,8 @@ class BodyWriter(CounterWriter):
             kind = b"\x7e" if as_bits else b"" if len(results) > 1 else bytes(results)
             self.out.append(b"\x02" + (kind or b"\x40"))
             self.join()
-        self.walk(0, len(function.events) - 1)
-        self.span(function.events[-1])
+        self.walk(0, len(self.events) - 1)
+        self.span(self.events[-1])
         if wrapped:
             self.carry_results()
             self.join()
@@ -67,36 +71,75 @@ class BodyWriter(CounterWriter):
 
     def walk(self, first: int, last: int) -> None:
         """Write the events from `first` up to but without `last`, each after its span."""
-        events = self.function.events
+        events, edits, flow = self.events, self.edits, self.plan.flow
+        charges, ahead, settled = flow.charges, flow.ahead, self.plan.settled
         i = first
         while i < last:
             event = events[i]
-            self.span(event)
             code = event.op
-            copies = self.plan.flow.copies.get(i, 0) if code == op.LOOP else 0
-            if copies:
-                i = self.unroll(i, copies) + 1
-                continue
-            if code == op.END:
-                self.close()
-            elif code == op.ELSE:
-                self.carry_results()
-            elif code == op.BLOCK or code == op.LOOP or code == op.IF:
-                self.open(event)
-            if self.edits is None:
-                _WRITERS[code](self, event, i)
-            else:
-                self.out.append(self.edits.before.get(i, b""))
-                _WRITERS[code](self, event, i)
-                self.out.append(self.edits.after.get(i, b""))
-            self.settle(i)
-            if code != op.LOOP:
+            if edits is not None or code not in _COPIED or not self.copied(event):
+                copies = flow.copies.get(i, 0) if code == op.LOOP else 0
+                self.span(event)
+                if copies:
+                    i = self.unroll(i, copies) + 1
+                    continue
+                self.event(event, i)
+            if i == settled:
+                self.settle(i)
+            if code != op.LOOP and (i in charges or i in ahead):
                 self.charge_point(i)
             i += 1
 
+    def event(self, event: Event, i: int) -> None:
+        """Write an event with all that it may need."""
+        code = event.op
+        if code == op.END:
+            self.close()
+        elif code == op.ELSE:
+            self.carry_results()
+        elif code == op.BLOCK or code == op.LOOP or code == op.IF:
+            self.open(event)
+        if self.edits is None:
+            _WRITERS[code](self, event, i)
+        else:
+            self.out.append(self.edits.before.get(i, b""))
+            _WRITERS[code](self, event, i)
+            self.out.append(self.edits.after.get(i, b""))
+
+    def copied(self, event: Event) -> bool:
+        """Copy the head, arm or end of a block without values, or a branch there; False where there is more to do."""
+        code, raw, at, end, _, depth, _, kind = event
+        kinds = self.kinds
+        if code == op.END or code == op.ELSE:
+            kind = kinds[-1]
+        elif code == op.BR_IF or code == op.BR:
+            if self.inside is not None or depth >= len(kinds) - 1 or end != at + _SHORT_BRANCH:
+                return False
+            kind = kinds[-1 - depth]
+        if kind is not EMPTY:
+            return False
+        data = self.names.data
+        if self.cached:
+            self.out.append(data[raw:at])
+            self.join()
+            self.out.append(data[at:end])
+        else:
+            self.out.append(data[raw:end])
+            self.dead = False
+        if code == op.END:
+            self.frames -= 1
+            self.loops.discard(self.frames)
+            self.closed = kinds.pop()
+        elif code == op.BLOCK or code == op.IF:
+            self.frames += 1
+            kinds.append(EMPTY)
+        else:
+            self.dead = code == op.BR
+        return True
+
     def open(self, event: Event) -> None:
         """Note a block."""
-        kind = event.type or FuncType((), ())
+        kind = event.type or EMPTY
         if self.by_locals(kind):
             self.set_down(kind.params, event.op == op.IF)
         if event.op == op.LOOP:
@@ -133,7 +176,7 @@ class BodyWriter(CounterWriter):
 
     def unroll(self, i: int, copies: int) -> int:
         """Write a loop with its body several times; returns the event of its `end`."""
-        event, flow = self.function.events[i], self.plan.flow
+        event, flow = self.events[i], self.plan.flow
         end, cost = flow.ends[i], flow.charges.get(i, 0)
         header = self.header(event, i)
         if i in flow.late and cost:
@@ -145,7 +188,7 @@ class BodyWriter(CounterWriter):
             self.out.append(b"\x02\x40")
             self.inside = Copy(self.frames - 1, cost * (copies - 1 - number))
             self.walk(i + 1, end)
-            self.span(self.function.events[end])
+            self.span(self.events[end])
             if not self.dead:
                 self.carry_results()
                 self.refund()

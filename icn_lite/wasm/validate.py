@@ -8,26 +8,28 @@ branch, until the block ends) yields no event and lies in no span: it is dropped
 
 from __future__ import annotations
 
+from array import array
 from typing import Final
 
 from icn_lite.wasm import opcodes as op
 from icn_lite.wasm.body import Frame, FunctionCode
-from icn_lite.wasm.leb import read_signed, read_u32
+from icn_lite.wasm.copies import COUNTED
+from icn_lite.wasm.events import Events
+from icn_lite.wasm.leb import read_u32, skip_signed
 from icn_lite.wasm.limits import Limits
 from icn_lite.wasm.lowered import crowded
 from icn_lite.wasm.module import Module
-from icn_lite.wasm.opcodes import F32, I32, I64
+from icn_lite.wasm.opcodes import F32, F64, I32, I64
 from icn_lite.wasm.rare import Rare
 
 # How an opcode is handled; the common ones come first in the loop.
-_LOAD, _STORE, _EVENT, _OTHER = 1, 2, 3, 4
+_LOAD, _STORE = 1, 2
+_WIDE: Final = frozenset((I64, F64))
 _KIND: Final = [0] * 256
 for _opcode in op.LOADS:
     _KIND[_opcode] = _LOAD
 for _opcode in op.STORES:
     _KIND[_opcode] = _STORE
-for _opcode in (0x00, 0x02, 0x03, 0x04, 0x05, 0x0B, 0x0C, 0x0D, 0x0E, 0x0F, 0x10, 0x11):
-    _KIND[_opcode] = _EVENT
 
 
 class BodyValidator(Rare):
@@ -40,10 +42,11 @@ class BodyValidator(Rare):
         func_type = module.type_of(self.function)
         self.end = body.end
         local_types, pos = self.locals(body.start, func_type.params)
-        self.stack, self.events = [], []
+        self.stack, self.events, self.calls = [], [], []
         self.frames = [Frame(op.BLOCK, func_type.results, func_type.results, (), 0, 0, False, True, 0)]
         self.height, self.dead, self.live, self.raw = 0, False, True, pos
         self.loops = self.loop_peak = self.blocks = 0
+        self.special = self.copies = False
         self.floats = F32 in local_types or F32 in func_type.results or crowded(func_type.results)
         try:
             peak = self.instructions(pos, local_types)
@@ -58,16 +61,18 @@ class BodyValidator(Rare):
         if self.event_budget < 0:
             raise self.over(f"more than {self.limits.events} branches, calls and ends of blocks", body.start)
         return FunctionCode(
-            self.function, func_type, local_types, self.events, peak, self.loop_peak, self.floats, pos, body.end
-        )
+            self.function, func_type, local_types, Events(self.events), peak, self.loop_peak, array("I", self.calls),
+            self.special, self.copies or peak > COUNTED, self.floats, pos, body.end,
+        )  # fmt: skip
 
     def instructions(self, pos: int, local_types: list[int]) -> int:
         """All instructions up to the body's own `end`; returns the operand peak."""
         # Locals of this function, not attributes: this loop is nearly all of the time that validation takes.
         data, stack, simple, kinds = self.data, self.stack, op.SIMPLE, _KIND
-        loads, stores = op.LOADS, op.STORES
+        loads, stores, most, handlers = op.LOADS, op.STORES, self.limits.operands, self.handlers
         count = len(local_types)
         no_memory = self.module.memory is None
+        wide = _WIDE
         height = cost = peak = 0
         floats = False
         while True:
@@ -109,7 +114,7 @@ class BodyValidator(Rare):
                 if data[pos] < 0x80:
                     pos += 1
                 else:
-                    _, pos = read_signed(data, pos, self.end, 32)
+                    pos = skip_signed(data, pos, self.end, 32)
                 stack.append(I32)
                 if len(stack) > peak:
                     peak = len(stack)
@@ -122,6 +127,8 @@ class BodyValidator(Rare):
                 if index >= count:
                     raise self.fail(f"unknown local {index}", at)
                 wanted = local_types[index]
+                if wanted in wide and len(stack) > 1 and stack.count(wanted) > 1:
+                    self.copies = True
                 if len(stack) > height and stack[-1] == wanted:
                     if code == 0x21:
                         stack.pop()
@@ -139,7 +146,12 @@ class BodyValidator(Rare):
                     pos += 2
                 else:
                     _, pos = read_u32(data, pos, self.end)
-                    _, pos = read_u32(data, pos, self.end)
+                    first = pos
+                    while data[pos] > 127:
+                        pos += 1
+                    pos += 1
+                    if pos - first > 4:  # so long that its last bits matter
+                        read_u32(data, first, self.end)
                 if no_memory:
                     self.memory(at)
                 if code == 0x2A:
@@ -156,8 +168,12 @@ class BodyValidator(Rare):
                     self.pop(wanted, at)
                     self.pop(I32, at)
                 continue
-            if kind == 3:
-                pos = self.control(code, at, pos, cost - 1)
+            handler = handlers[code]
+            if handler is not None:
+                if len(stack) > most:
+                    # here and not only at the body's end, so that no instruction ever works on a long stack
+                    raise self.over(f"{len(stack)} operands at once, at most {most}", at)
+                pos = handler(at, pos, cost - 1)
                 cost = 0
                 height = self.height
                 if len(stack) > peak:
