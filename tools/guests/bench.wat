@@ -17,6 +17,11 @@
       (i32.add (i32.mul (i32.rotl (local.get $a) (i32.const 13)) (i32.const 0x9e3779b1)) (local.get $b))
       (i32.shr_u (local.get $a) (i32.const 16))))
 
+  (func $fold (param $h i64) (param $word i64) (result i64)
+    (i64.rotl
+      (i64.mul (i64.xor (local.get $h) (local.get $word)) (i64.const 0x100000001b3))
+      (i64.const 29)))
+
   ;; The table lies from 16384 to 32768; words are addressed by their byte offsets.
   (func $fill (param $h i64) (result i64)
     (local $at i32)
@@ -49,12 +54,10 @@
   (func (export "run") (result i64)
     (local $h i64) (local $round i32)
     (drop (call $get_input (i32.const 0) (i32.const 32)))
-    (local.set $h
-      (i64.or
-        (i64.xor
-          (i64.xor (i64.load (i32.const 0)) (i64.rotl (i64.load (i32.const 8)) (i64.const 17)))
-          (i64.xor (i64.rotl (i64.load (i32.const 16)) (i64.const 31)) (i64.rotl (i64.load (i32.const 24)) (i64.const 47))))
-        (i64.const 1)))
+    (local.set $h (call $fold (i64.const 0x6a09e667f3bcc908) (i64.load (i32.const 0))))
+    (local.set $h (call $fold (local.get $h) (i64.load (i32.const 8))))
+    (local.set $h (call $fold (local.get $h) (i64.load (i32.const 16))))
+    (local.set $h (call $fold (local.get $h) (i64.load (i32.const 24))))
     (local.set $h (call $fill (local.get $h)))
     (loop $next
       (local.set $h (call $walk (local.get $h)))
