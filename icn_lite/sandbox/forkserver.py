@@ -23,8 +23,8 @@ import icn_lite
 from icn_lite.model.errors import IcnLiteError, NotSupported
 from icn_lite.sandbox import zygote
 
-START_TIMEOUT_S: Final = 20.0  # 0.05 s on a PC; a Pi Zero with a cold disk takes some seconds
-EXCHANGE_TIMEOUT_S: Final = 20.0  # a fork takes milliseconds; under memory pressure it can stall
+START_TIMEOUT_S: Final = 60.0  # 0.05 s on a PC; a busy Pi Zero with a cold disk takes many seconds
+EXCHANGE_TIMEOUT_S: Final = 60.0  # a fork takes milliseconds; under memory pressure it can stall
 BOOT: Final = "import sys; sys.path += sys.argv[4:]; from icn_lite.sandbox.zygote import main; main(sys.argv)"
 _KEPT_ENVIRONMENT: Final = ("LD_LIBRARY_PATH",)  # a Python outside the system's folders needs it to start
 

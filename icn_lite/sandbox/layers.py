@@ -9,7 +9,7 @@ from icn_lite.model.errors import IcnLiteError
 from icn_lite.sandbox import frames, wire, zygote
 from icn_lite.sandbox.forkserver import SandboxError, Zygote
 
-PROBE_TIMEOUT_S: Final = 20.0  # the same as for a start on a slow device
+PROBE_TIMEOUT_S: Final = 60.0  # the same as for a start on a slow device
 
 Layer = wire.LayerReport
 
