@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 from typing import Final
 
 from icn_lite.cli.app import App
-from icn_lite.cli.output import Json, flatten
+from icn_lite.cli.output import Json, flatten, flush_stdout, printable, write_stdout
 from icn_lite.model.errors import PeerError
 from icn_lite.node.control import Json as Answer
 from icn_lite.node.control import ask
@@ -17,6 +18,7 @@ ANSWER_S: Final = 45.0  # a way through relays, tried twice
 def show_log(app: App, cid: str, shard: int, *, follow: bool) -> None:
     """Print what the guest of a shard has said, and with `follow` what it says until its end."""
     said, last = bytearray(), dict[str, Answer]()
+    decode = codecs.getincrementaldecoder("utf-8")("replace").decode  # a character may be cut between two pieces
     while True:
         fields: dict[str, Answer] = {"job": cid, "shard": shard, "from": len(said), "wait_ms": WAIT_MS if follow else 0}
         if isinstance(last.get("executor"), str):
@@ -25,7 +27,8 @@ def show_log(app: App, cid: str, shard: int, *, follow: bool) -> None:
         data = bytes.fromhex(str(last["data"]))
         said += data
         if not app.as_json:
-            app.out.raw(data)
+            write_stdout(printable(decode(data)))
+            flush_stdout()
         if last["ended"] or not (data or follow):
             break
     if app.as_json:

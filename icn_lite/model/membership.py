@@ -200,6 +200,11 @@ class Revocations:
         self._next += 1
         return True
 
+    def repeats(self, said: Revocation) -> bool:
+        """Whether its issuer has revoked its member before, at an earlier moment: then it may do so without end."""
+        known = self._found.get((said.cooperative, said.member), {}).get(said.issuer)
+        return known is not None and known.document.revoked_at < said.revoked_at
+
     def _check_room(self, said: Revocation, counts: dict[Did, int]) -> None:
         """The cooperative's own key has room for whatever all others together may have."""
         own = said.issuer == said.cooperative

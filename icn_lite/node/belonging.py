@@ -1,14 +1,13 @@
 """What follows from memberships in a running node: sessions that end, and revocations that spread.
 
-A revocation ends its member's sessions here at once, then goes to `FAN_OUT` peers, each of which does the same with
-what is new to it. Who was not there hears of it when it is met again: each node asks a peer that it meets, or that
-comes back, or every `PULL_EVERY` greetings, for what it has heard since it was last asked.
+A revocation ends its member's sessions here at once, then goes to `REVOCATION_FAN_OUT` peers, chosen by lot, each of
+which does the same with what is new to it. Who was not there hears of it when it is met again: each node asks a peer
+that it meets, or that comes back, or every `PULL_EVERY` greetings, for what it has heard since it was last asked.
 """
 
 from __future__ import annotations
 
 import logging
-import secrets
 from typing import Final
 
 from icn_lite.mesh import limits, table
@@ -23,8 +22,8 @@ from icn_lite.node.memberships import Memberships
 from icn_lite.node.pulling import Pulling
 from icn_lite.node.shell import Shell
 from icn_lite.store.peers import Found
+from icn_lite.work.gossip import REVOCATION_FAN_OUT, chosen
 
-FAN_OUT: Final = 8  # peers told at once; in a house that is everybody
 PULL_EVERY: Final = 10  # greetings, which is five minutes
 MAX_PAGES: Final = 512  # of one peer in one go: as much as a node keeps
 log = logging.getLogger(__name__)
@@ -64,7 +63,7 @@ class Belonging:
         self._endpoint.dismiss(member)  # and whoever was admitted on its word
         self._shell.peers.peers.pop(member, None)
         live = [peer.did for peer in self._shell.peers.live(self._shell.clock.now_ms())]
-        for did in secrets.SystemRandom().sample(live, min(FAN_OUT, len(live))):
+        for did in chosen(sealed.cid, self._shell.did, live, REVOCATION_FAN_OUT):
             self._shell.tasks.spawn(self._tell(did, sealed.block), f"revocation to {did.short}")
 
     async def _tell(self, did: Did, block: bytes) -> None:

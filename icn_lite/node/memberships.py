@@ -18,7 +18,7 @@ from icn_lite.mesh.ports import Admitted, Speaker
 from icn_lite.model import cbor, cose, document
 from icn_lite.model.did import Did
 from icn_lite.model.document import Sealed
-from icn_lite.model.errors import NotAdmitted, UsageError, VerificationError
+from icn_lite.model.errors import DeviceRefuses, NotAdmitted, UsageError, VerificationError
 from icn_lite.model.invitation import MAX_ADDRESSES, Invitation, invitation_id
 from icn_lite.model.membership import (
     SKEW_S,
@@ -36,6 +36,7 @@ from icn_lite.model.membership import (
 from icn_lite.node import cooperatives
 from icn_lite.node.clock import Clock
 from icn_lite.node.cooperatives import MAX_COOPERATIVES, MAX_INVITATIONS, Cooperative, Invited
+from icn_lite.work.quota import Bucket, Quotas
 
 OWN_NAME: Final = "home"  # the cooperative that a node makes for itself when it belongs to none
 DAY_S: Final = 86_400
@@ -46,6 +47,7 @@ MAX_MINUTES: Final = 7 * 24 * 60
 WORK_ROLES: Final = (MemberRole.EXECUTE, MemberRole.SUBMIT)
 TOKEN_BYTES: Final = 16
 MAX_SEEN: Final = 1024
+REPEATED: Final = Bucket(128, 1, 60_000)  # newer revocations of whom their issuer has revoked before, of each issuer
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ class Memberships:
         self.changed: Callable[[], None] = lambda: None  # what we belong to has changed
         self.revoked: Callable[[Sealed[Revocation]], None] = lambda sealed: None  # heard for the first time
         self._ended = Revocations()
+        self._repeats = Quotas(REPEATED)
         self._seen: dict[Did, int] = {}  # when the latest certificate of whoever was here was issued, as it says
         self.held: list[Cooperative] = []
 
@@ -132,6 +135,10 @@ class Memberships:
         sealed = read_revocation(block)
         if not any(held.did == sealed.document.cooperative for held in self.held):
             raise VerificationError(f"cooperative {sealed.document.cooperative} is none of ours")
+        # First ones are bounded by their number. Each is a message to every neighbour and a whole file on the disk.
+        again = self._ended.repeats(sealed.document)
+        if again and not self._repeats.take(sealed.signer, 1, self._clock.now_ms()):
+            raise DeviceRefuses(f"{sealed.signer} revokes the same memberships again and again")
         await self._take_in(sealed)
 
     def revocations(self, start: int) -> bytes:

@@ -5,6 +5,9 @@ heard before is only noted. So each node hands a rumour on once, a rumour costs 
 it can't circle: it is known by its hash for longer than it lives. Whom a push missed (loss, a partition, a crowd larger
 than the fan-out) asks: every node numbers what it hears, and tells a neighbour the names from a number on (`page`).
 
+Revocations never run out, so they have no rumours' names and lifetimes: whoever hears one for the first time tells
+`REVOCATION_FAN_OUT` neighbours of it, chosen by the same lot, and is asked for it by all others (`node/belonging.py`).
+
 Nobody can crowd out others: of one origin a few rumours are kept, the newest; one neighbour may bring so many a
 minute; names and bytes are bounded. Pure: time and neighbours come in, effects go out.
 """
@@ -23,6 +26,7 @@ from icn_lite.model.did import Did
 from icn_lite.model.parcel import MAX_HOPS, MAX_LIFETIME_MS
 from icn_lite.work.quota import Bucket, Quotas
 
+REVOCATION_FAN_OUT: Final = 8  # neighbours told of a revocation at once; in a house that is everybody
 PAGE: Final = 64  # names told at a time, 40 bytes each: two blocks
 
 
@@ -177,8 +181,12 @@ class Gossip:
 
     def _targets(self, rumour: Rumour, source: Did | None, neighbours: Collection[Did]) -> tuple[Did, ...]:
         """Which neighbours, by a draw that differs from rumour to rumour and from node to node."""
-        others = set(neighbours) - {source, rumour.origin, self._own}
-        return tuple(sorted(others, key=lambda did: draw(rumour.id, self._own, did))[: self._bounds.fan_out])
+        return chosen(rumour.id, self._own, set(neighbours) - {source, rumour.origin}, self._bounds.fan_out)
+
+
+def chosen(what: Cid, own: Did, among: Collection[Did], most: int) -> tuple[Did, ...]:
+    """At most `most` of these, by lot; never ourselves."""
+    return tuple(sorted(set(among) - {own}, key=lambda did: draw(what, own, did))[:most])
 
 
 def draw(what: Cid, own: Did, did: Did) -> bytes:

@@ -81,6 +81,18 @@ def test_a_job_file_from_submission_to_its_receipts(nodes: Nodes) -> None:
     assert all(check["state"] == "passed" for row in verified["receipts"] for check in row["checks"])
 
 
+def test_a_log_and_how_a_job_stands_elsewhere(nodes: Nodes) -> None:
+    job = nodes.icn("submit", "job.toml", "--wait")["job"]
+    told = nodes.icn("job", job, "--log", "1", "--follow")
+    assert (told["job"], told["shard"], told["text"], told["ended"]) == (job, 1, "", True)  # echo says nothing
+    assert told["executor"] in {n.did for n in nodes.running.nodes if n.role == "execute"}
+    nobody = nodes.icn("job", job, "--log", "2", code=1)
+    assert "shard 2" in nobody["error"]["message"]
+    executor = next(node for node in nodes.running.nodes if node.role == "execute")
+    stands = Nodes(nodes.running, executor, nodes.folder).icn("job", job, "--at", nodes.coordinator.did)
+    assert (stands["phase"], stands["settled"], stands["originator"]) == ("completed", 2, nodes.coordinator.did)
+
+
 def test_peers_and_status_of_a_running_node(nodes: Nodes) -> None:
     peers = nodes.icn("peers")
     assert peers["running"] is True

@@ -11,11 +11,11 @@ import pytest
 from test_node_memberships import DAY_S, GUEST, NOW_S, THIRD, URIS, FixedClock, guest, memberships
 
 from icn_lite.model.cose import KeySigner
-from icn_lite.model.errors import NotAdmitted, UsageError
+from icn_lite.model.errors import DeviceRefuses, NotAdmitted, UsageError
 from icn_lite.model.invitation import Invitation, invitation_id
 from icn_lite.model.membership import MemberRole, read_membership
 from icn_lite.node import cooperatives
-from icn_lite.node.memberships import Terms
+from icn_lite.node.memberships import REPEATED, Terms
 
 
 async def test_who_was_put_out_does_not_come_in_again_by_the_same_invitation(tmp_path: Path) -> None:
@@ -112,3 +112,26 @@ def test_tokens_stand_in_no_repr(tmp_path: Path) -> None:
     made: Invitation = owner.invite(village, Terms(), URIS)
     shown: list[Any] = [made, village, village.invitations]
     assert not any(repr(made.token) in repr(one) for one in shown)
+
+
+async def test_who_revokes_the_same_again_and_again_is_not_listened_to_for_ever(tmp_path: Path) -> None:
+    """Each newer revocation of one member would be a file on the disk and a message to every neighbour."""
+    clock = FixedClock()
+    owner = memberships(tmp_path, clock=clock)
+    village = owner.create("village")
+    held = memberships(tmp_path / "guest", GUEST, clock)
+    held.accept(owner.issue(village, GUEST.did, Terms()).block)
+    told: list[object] = []
+    held.revoked = told.append
+    refused = 0
+    for number in range(REPEATED.burst + 20):
+        clock.wall = NOW_S + number
+        try:
+            await held.on_revocation((await owner.revoke(village, THIRD.did)).block)
+        except DeviceRefuses:
+            refused += 1
+    assert len(told) == REPEATED.burst + 1  # the first one is none that repeats
+    assert refused == 19
+    other = KeySigner(b"o" * 32).did
+    await held.on_revocation((await owner.revoke(village, other)).block)  # others are heard as before
+    assert len(told) == REPEATED.burst + 2

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 
 from icn_lite.model.cid import Cid
 from icn_lite.model.did import Did
+from icn_lite.model.document import Sealed
+from icn_lite.model.membership import Revocation, Revocations, read_revocation
 from icn_lite.model.parcel import MAX_HOPS, MAX_LIFETIME_MS
 from icn_lite.work import gossip, relay
 from icn_lite.work.routes import Routes
@@ -25,6 +27,7 @@ PULL_MS = 120_000
 NOTICED_MS = 90_000
 WAIT_MS = 15_000
 MARGIN_MS = 150
+REVOCATIONS_PAGE = 32  # as in mesh/limits.py, which this room doesn't know
 
 
 @dataclass
@@ -53,6 +56,8 @@ class SimNode:
     answers: dict[Cid, bool] = field(default_factory=dict)
     until: dict[Cid, int] = field(default_factory=dict)
     places: dict[Did, int] = field(default_factory=dict)
+    revoked: Revocations = field(default_factory=Revocations)
+    revoked_places: dict[Did, int] = field(default_factory=dict)
 
 
 class Net:
@@ -199,6 +204,32 @@ class Net:
             self._again(node, other, PULL_MS)
 
         self.at(delay_ms, act)
+
+    # -- revocations
+
+    def revoke(self, node: SimNode, sealed: Sealed[Revocation]) -> None:
+        """A node hears of a revocation, or makes it; whoever hears it for the first time tells others."""
+        if not node.revoked.add(sealed):
+            return
+        for did in gossip.chosen(sealed.cid, node.did, self.near(node), gossip.REVOCATION_FAN_OUT):
+            self.pushes[sealed.cid] += 1
+            self.message(node, self.nodes[did], lambda d=did: self.revoke(self.nodes[d], sealed))
+
+    def pull_revocations(self, node: SimNode, other: SimNode) -> None:
+        """`node` asks `other` what it has heard since it was last asked, page by page."""
+
+        def asked() -> None:
+            blocks, after = other.revoked.page(node.revoked_places.get(other.did, 0), REVOCATIONS_PAGE)
+            self.message(other, node, lambda: answered(blocks, after))
+
+        def answered(blocks: tuple[bytes, ...], after: int) -> None:
+            node.revoked_places[other.did] = after
+            for block in blocks:
+                self.revoke(node, read_revocation(block))
+            if len(blocks) == REVOCATIONS_PAGE:
+                self.pull_revocations(node, other)
+
+        self.message(node, other, asked)
 
     # -- relay
 
