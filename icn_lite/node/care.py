@@ -164,7 +164,7 @@ class Care:
 
     def outlook(self) -> Outlook:
         """What a bid is priced from."""
-        return outlook_of(self._profile, self.allowance, self.readings)
+        return outlook_of(self._profile, self.forecast(), self.readings)
 
     def why_not(self) -> str:
         """Why no new work may begin; empty if it may."""

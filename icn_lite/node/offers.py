@@ -21,7 +21,7 @@ from icn_lite.model.bid import Bid
 from icn_lite.model.capability import NodeCapability
 from icn_lite.model.cid import Cid
 from icn_lite.model.document import Sealed
-from icn_lite.model.errors import BidError, PeerRefused, VerificationError
+from icn_lite.model.errors import BidError, JobErrorCode, PeerRefused, VerificationError
 from icn_lite.model.job import JobSpec, WasmRuntime
 from icn_lite.model.messages import AssignJobV1, JobAnnouncementV1
 from icn_lite.model.receipt import Health
@@ -111,18 +111,17 @@ class Offers:
         job_id = sealed.document.job.id
         kept = self._kept.get(job_id)
         if kept is None:
-            reason = self._policy.may_begin()
             view = self._view()
-            bid = bidding.consider(sealed.document, view)
-            if isinstance(bid, Bid) and not reason:
-                bid = await bid_policy.ask(self._policy.bid_policy, sealed.document.job, bid, view)
-            if isinstance(bid, Refusal):
-                reason = reason or f"{bid.code.value} {bid.message}"  # the device's own words tell more
-            if reason or isinstance(bid, Refusal):
-                self._decline(job_id, reason)
+            answer = bidding.consider(sealed.document, view)
+            if held_back := self._policy.may_begin():  # the device's own words tell more than what it advertises
+                answer = Refusal(JobErrorCode.RESOURCE_EXHAUSTED, "device", held_back)
+            elif isinstance(answer, Bid):
+                answer = await bid_policy.ask(self._policy.bid_policy, sealed.document.job, answer, view)
+            if isinstance(answer, Refusal):
+                self._decline(job_id, f"{answer.code.value} {answer.message}")
                 return None
-            signed = document.seal(bid, self._shell.signer)
-            kept = KeptBid(signed.cid, bid, sealed.document.job, signed.block)
+            signed = document.seal(answer, self._shell.signer)
+            kept = KeptBid(signed.cid, answer, sealed.document.job, signed.block)
             await self._keep(job_id, kept)
         return kept
 

@@ -1,12 +1,14 @@
-"""What the market is told of the device: prices from its profile, headroom from its allowance and its readings."""
+"""What the market is told of the device: prices from its profile, the rest from its forecast and its readings."""
 
 from __future__ import annotations
 
-from icn_lite.device.governor import Allowance
+from icn_lite.device import manners
+from icn_lite.device.forecast import Forecast
 from icn_lite.device.headroom import headroom_pm
 from icn_lite.device.profile import PricePolicy, Profile
 from icn_lite.device.reading import Quantity, Readings
-from icn_lite.market.price import Prices
+from icn_lite.market.endurance import Reserve
+from icn_lite.market.price import Pace, Prices
 from icn_lite.work.bidding import Outlook
 
 
@@ -22,7 +24,23 @@ def prices_of(policy: PricePolicy) -> Prices:
     )
 
 
-def outlook_of(profile: Profile, allowance: Allowance, readings: Readings) -> Outlook:
-    """The device at this moment."""
-    charge_pct = readings.get(Quantity.BATTERY_PCT).value
-    return Outlook(profile.prior.energy_mj_per_gfuel, headroom_pm(profile.battery, allowance.duty_pm, charge_pct))
+def outlook_of(profile: Profile, forecast: Forecast, readings: Readings) -> Outlook:
+    """The device at this moment and as far ahead as it sees.
+
+    Free memory that nobody can read limits nothing: the sandbox bounds each guest anyway. A network that the profile
+    keeps work off lets no byte through.
+    """
+    forbidden = manners.network(profile.network, readings)
+    reserve = Reserve(
+        energy_mj=forecast.reserve_mj,
+        work_ms=forecast.work_ms,
+        memory_mib=readings.get(Quantity.MEMORY_AVAILABLE).value,
+        transfer_bytes=0 if forbidden else None,
+        why=forecast.why,
+    )
+    return Outlook(
+        energy_mj_per_gfuel=forecast.energy_mj_per_gfuel,
+        headroom_pm=headroom_pm(profile.battery, forecast.duty_pm, readings.get(Quantity.BATTERY_PCT).value),
+        reserve=reserve,
+        pace=Pace(forecast.duty_pm, forecast.lasts_ms, forecast.later_pm) if forecast.duty_pm else None,
+    )

@@ -188,7 +188,8 @@ def _offer(announcement: JobAnnouncementV1, view: BidderView) -> Bid | Refusal:
     left_ms = min(max(0, job.deadline - job.created_at) * 1000, MAX_COMPLETION_MS)
     needed_ms = _needed_ms(job, view)
     if needed_ms > left_ms:
-        message = f"needs up to {-(-needed_ms // 1000)} s, the deadline is in {left_ms // 1000} s"
+        needs = f"needs up to {-(-needed_ms // 1000)} s" if needed_ms < MAX_COMPLETION_MS else "guests will stop before"
+        message = f"{needs}, the deadline is in {left_ms // 1000} s"
         return Refusal(JobErrorCode.DEADLINE_EXCEEDED, "deadline", message, needed_ms, left_ms, "ms")
     valid_ms = min(announcement.bidding_ms + BID_MARGIN_MS, MAX_COMPLETION_MS)
     return Bid(
