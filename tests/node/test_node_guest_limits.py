@@ -51,7 +51,7 @@ async def test_more_output_than_the_device_keeps_is_a_reason_to_decline(world: W
     job = await submit(coordinator, [b"x"], storage={"max_output_bytes": 4097}, redundancy=alone)
     declined = executor.executions.offers.declined
     await until(executor, lambda: job in declined)
-    assert declined[job] == "J003 outputs of 4097 bytes: this device keeps 4096 at most"
+    assert declined[job] == "J009 outputs of 4097 bytes: this device keeps 4096 at most"
     fits = await submit(coordinator, [b"x"], storage={"max_output_bytes": 4096}, redundancy=alone)
     assert await ended(coordinator, fits) == "completed"
 
