@@ -10,7 +10,7 @@ import click
 
 from icn_lite.cli.app import App, pass_app
 from icn_lite.cli.framework import group, subcommand
-from icn_lite.cli.output import Json
+from icn_lite.cli.output import Json, flatten
 
 if TYPE_CHECKING:
     from icn_lite.device.profile import Profile
@@ -42,10 +42,11 @@ def list_command(app: App) -> None:
 @click.argument("name", metavar="NAME|FILE")
 @pass_app
 def show(app: App, name: str) -> None:
-    """Show a profile with all its keys."""
+    """Show a profile with all its keys, and what `icn-lite bench` measured in place of them, if it did."""
     from icn_lite.device.catalogue import load_profile
 
-    _print(app, load_profile(name))
+    found = load_profile(name)
+    _print(app, found, _calibration(app, found))
 
 
 @subcommand(profile, "detect", examples=("icn-lite profile detect", "icn-lite profile detect --json"))
@@ -77,10 +78,31 @@ def check(app: App, name: str) -> None:
         app.out.line(f"{found.name} is accepted")
 
 
-def _print(app: App, found: Profile) -> None:
+def _calibration(app: App, found: Profile) -> dict[str, Json] | None:
+    """What was measured of this device, if it was under this profile."""
+    from icn_lite.model.errors import ProfileError
+    from icn_lite.node.calibration import applicable, load_calibration, overridden
+
+    path = app.home.calibration
+    try:
+        calibration = applicable(found, load_calibration(path))
+    except ProfileError as error:
+        return {"file": str(path), "error": error.message}
+    if calibration is None:
+        return None
+    changes: dict[str, Json] = {name: list(pair) for name, pair in overridden(found, calibration).items()}
+    return {
+        "file": str(path),
+        "measured_at": calibration.measured_at,
+        "benchmark": str(calibration.benchmark),
+        "overrides": changes,
+    }
+
+
+def _print(app: App, found: Profile, calibration: dict[str, Json] | None) -> None:
     document = _as_json(found)
     if app.as_json:
-        app.out.document(document)
+        app.out.document({**document, "calibration": calibration})
         return
     app.out.line(f"{found.name}: {found.title}")
     for section, values in document.items():
@@ -88,6 +110,10 @@ def _print(app: App, found: Profile) -> None:
             app.out.line()
             app.out.line(f"[{section}]")
             app.out.facts([(key, "" if value is None else str(value)) for key, value in values.items()])
+    if calibration is not None:
+        app.out.line()
+        app.out.line("Calibrated by `icn-lite bench`; of each key what the profile believes, and what counts:")
+        app.out.facts(flatten(calibration))
 
 
 def _as_json(found: Profile) -> dict[str, Json]:

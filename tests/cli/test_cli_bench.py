@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from conftest import Program
 
-from icn_lite.node.calibration import load_calibration
+from icn_lite.model.cid import Cid
+from icn_lite.node.calibration import Calibration, load_calibration, save_calibration
 from icn_lite.store.db import Store
 from icn_lite.work import benchmark
 
+MADE = Calibration("server", 1_800_000_000, Cid.of_dag_cbor(b"r"), 7_000_000, 1 << 16, 10, 1, 2, 2, 3, 4, 5, 6)
 QUICK = ("--rounds", "1", "--profile", "pi-zero-2w")
 
 
@@ -30,6 +32,22 @@ def test_bench_writes_a_calibrated_profile_and_a_receipt_to_re_run(icn: Program,
     assert (checks["rerun"], checks["output"]) == ("passed", "passed")
     shown = icn("receipts", "show", found["receipt"], "--json").json["receipt"]
     assert (shown["module"], shown["fuel_used"]) == (benchmark.MODULE, benchmark.FUEL)
+
+
+def test_profile_show_says_what_was_measured(icn: Program, home: Path) -> None:
+    icn("init")
+    assert icn("profile", "show", "server", "--json").json["calibration"] is None
+    save_calibration(home / "calibration.toml", MADE)
+    shown = icn("profile", "show", "server", "--json").json
+    believed = shown["prior"]["fuel_per_s"]
+    assert shown["calibration"]["overrides"] == {"prior.fuel_per_s": [believed, 7_000_000]}
+    assert shown["calibration"]["benchmark"] == str(MADE.benchmark)
+    told = icn("profile", "show", "server").out
+    assert "Calibrated by `icn-lite bench`" in told
+    assert f"overrides.prior.fuel_per_s  {believed} 7000000" in told
+    assert icn("profile", "show", "pi-4", "--json").json["calibration"] is None  # another device's
+    (home / "calibration.toml").write_text("nonsense = 1\n")
+    assert "unknown key nonsense" in icn("profile", "show", "server", "--json").json["calibration"]["error"]
 
 
 def test_a_dry_run_tells_people_and_writes_nothing(icn: Program, home: Path) -> None:
