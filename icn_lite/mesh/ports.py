@@ -135,6 +135,10 @@ class MeshHandlers(Protocol):
         """The signed advertisement of this node."""
         ...
 
+    async def device(self) -> bytes | None:
+        """The device's state as a SenML pack, where this node knows it."""
+        ...
+
     async def on_capability(self, sealed: Sealed[CapabilityAdvertisementV1], remote: Remote) -> bytes:
         """A peer's advertisement; returns our own, signed."""
         ...

@@ -108,6 +108,8 @@ class Resources:
             return Answer(Code.CONTENT)
         if action is Action.OWN_CAPABILITY:
             return Answer(Code.CONTENT, await self._handlers.own_capability(), table.COSE_SIGN1)
+        if action is Action.DEVICE:
+            return Answer(Code.CONTENT, self._there(await self._handlers.device(), "device state"), table.SENML_CBOR)
         if cid is None:
             raise Refusal("not_found", "expected a CID at the end of the path")
         if action is Action.JOB_STATUS:

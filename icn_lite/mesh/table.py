@@ -22,12 +22,14 @@ COSE_SIGN1: Final = 18  # application/cose; cose-type="cose-sign1" (RFC 9052 §2
 LINK_FORMAT: Final = 40
 OCTETS: Final = 42
 CBOR: Final = 60
+SENML_CBOR: Final = 112  # application/senml+cbor (RFC 8428 §12.3.1)
 FORMAT_NAMES: Final = {
     COSE_ENCRYPT0: "COSE_Encrypt0 (16)",
     COSE_SIGN1: "COSE_Sign1 (18)",
     LINK_FORMAT: "links (40)",
     OCTETS: "octets (42)",
     CBOR: "CBOR (60)",
+    SENML_CBOR: "SenML (112)",
 }
 
 INTERFACE: Final = "icn-lite"  # `if` of all of them: how one speaks with it, documented in this room's README
@@ -50,6 +52,7 @@ class Action(Enum):
     RECEIPT = "receipt"
     LOG = "log"
     PING = "ping"
+    DEVICE = "device"
     HANDSHAKE = "handshake"
     CHANNEL = "channel"
     JOIN = "join"
@@ -119,6 +122,7 @@ HANDSHAKE: Final = "/icn/hs"
 CHANNEL: Final = "/icn"  # one segment: it stands on every sealed request
 PING: Final = "/icn/ping"
 CAPABILITY: Final = "/icn/cap"
+DEVICE: Final = "/3/0"  # LwM2M's Device object
 JOBS: Final = "/icn/jobs"
 BIDS: Final = "/icn/bids"
 LEASES: Final = "/icn/leases"
@@ -171,6 +175,7 @@ TABLE: Final[tuple[Row, ...]] = (
     _gets(REVOCATIONS, Action.REVOCATIONS, "icn.revocations", CBOR),
     _posts(REVOCATIONS, Action.REVOKE, "icn.revocations", limits.REVOCATION_BYTES),
     _gets(PING, Action.PING, "icn.ping"),
+    _gets(DEVICE, Action.DEVICE, "icn.device", SENML_CBOR),
     _gets(CAPABILITY, Action.OWN_CAPABILITY, "icn.cap", COSE_SIGN1),
     replace(_posts(CAPABILITY, Action.CAPABILITY, "icn.cap", limits.CAPABILITY_BYTES), gives=COSE_SIGN1),
     replace(

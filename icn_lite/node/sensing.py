@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from icn_lite import __version__
 from icn_lite.device.catalogue import is_termux
 from icn_lite.device.profile import Profile
+from icn_lite.device.senml import Kind, pack
 from icn_lite.device.sensors.hub import SensorHub
 from icn_lite.device.sensors.rows import Wishes, default_sources
 from icn_lite.node.config import Config
@@ -21,6 +23,12 @@ def sensors_of(profile: Profile, config: Config, pids: Callable[[], Iterable[int
 def sensors_beside(profile: Profile, config: Config, pool: Pool) -> SensorHub:
     """The same of a node that runs guests in this pool."""
     return sensors_of(profile, config, lambda: _processes(pool))
+
+
+def device_state(profile: Profile, hub: SensorHub) -> Callable[[], bytes]:
+    """What `/3/0` answers: what the sensors said last, as SenML."""
+    kind = Kind(profile.name, __version__, profile.battery.floor_pct)
+    return lambda: pack(hub.last(), kind)
 
 
 def _processes(pool: Pool) -> list[int]:

@@ -120,6 +120,7 @@ class Node:
     hold: asyncio.Event | None = None
     blocks_read: int = 0
     carrier: None = None
+    device_pack: bytes | None = None
 
     async def _note(self, sealed: Sealed[Document], remote: Remote) -> None:
         self.heard.append(sealed)
@@ -131,6 +132,9 @@ class Node:
 
     async def own_capability(self) -> bytes:
         return advertisement(self.signer).block
+
+    async def device(self) -> bytes | None:
+        return self.device_pack
 
     async def on_capability(self, sealed: Sealed[CapabilityAdvertisementV1], remote: Remote) -> bytes:
         await self._note(sealed, remote)

@@ -215,6 +215,11 @@ async def test_gets(open_endpoint: Opener, client: Client) -> None:
     status = await client.get(uri, f"/icn/jobs/{samples.JOB_ID}")
     assert (status.payload, status.content_format) == (b"\xa0", table.CBOR)
     assert (await client.get(uri, table.CAPABILITY)).payload == await node.own_capability()
+    with pytest.raises(PeerRefused, match="no device state here"):
+        await client.get(uri, table.DEVICE)
+    node.device_pack = b"\x80"
+    device = await client.get(uri, table.DEVICE)
+    assert (device.payload, device.content_format) == (b"\x80", table.SENML_CBOR)
     absent = Cid.of_raw(b"absent")
     for path in (
         f"/icn/receipts/{absent}",

@@ -179,6 +179,9 @@ class Stranger:
     async def own_capability(self) -> bytes:
         return self.advert().block
 
+    async def device(self) -> None:
+        return None
+
     async def on_capability(self, sealed: Sealed[CapabilityAdvertisementV1], remote: Remote) -> bytes:
         self.heard.ring()
         return self.advert().block
