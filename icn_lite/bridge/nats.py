@@ -17,7 +17,8 @@ import io
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from random import Random
 from typing import Final, TypeAlias, TypeVar
 from urllib.parse import parse_qs, urlsplit
@@ -392,7 +393,8 @@ class NatsUpstream:
 
     def _read_work(self, message: Msg) -> Event:
         _, _, _, _, kind, sender = message.subject.split(".")
-        return _READERS[kind](message.data, Route(sender))
+        event = _READERS[kind](message.data, Route(sender))
+        return replace(event, age_ms=_age_ms(message)) if isinstance(event, JobAnnounced) else event
 
     def _read_receipt(self, message: Msg) -> Event:
         return ReceiptCame(read_receipt(message.data), Route(message.subject.rsplit(".", 1)[1]))
@@ -462,6 +464,11 @@ class _Bounded(io.BytesIO):
         if self._left < 0:
             raise _TooMuch
         return super().write(data)
+
+
+def _age_ms(message: Msg) -> int:
+    """How long a message lay on the hub, if our clock is right; a job whose bidding is over needs no bids."""
+    return max(0, round((datetime.now(UTC) - message.metadata.timestamp).total_seconds() * 1000))
 
 
 def _digest_text(digest: bytes) -> str:

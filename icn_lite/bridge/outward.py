@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
 from icn_lite.bridge.backoff import Backoff
@@ -48,7 +48,7 @@ class Outbox(Protocol):
 
 
 class Outward:
-    """What leaves for one upstream."""
+    """What leaves for one upstream. `before` is called before each receipt: what it promises has to be there first."""
 
     def __init__(
         self, upstream: Upstream, outbox: Outbox, backoff: Backoff, now_ms: Callable[[], int], line: Line | None = None
@@ -57,6 +57,7 @@ class Outward:
         self.line = Line() if line is None else line
         self.last_error = ""
         self.delivered = 0
+        self.before: Callable[[Upstream, Sealed[ExecutionReceipt]], Awaitable[None]] = _nothing
         self._outbox = outbox
         self._backoff = backoff
         self._now_ms = now_ms
@@ -154,7 +155,9 @@ class Outward:
     async def _send(self, item: Waiting) -> None:
         match item.kind:
             case Kind.RECEIPT:
-                await self.upstream.put_receipt(read_receipt(item.block), item.route)
+                receipt = read_receipt(item.block)
+                await self.before(self.upstream, receipt)
+                await self.upstream.put_receipt(receipt, item.route)
             case Kind.ANNOUNCEMENT:
                 await self.upstream.announce(unseal(JobAnnouncementV1, item.block))
             case Kind.ADVERT:
@@ -200,3 +203,7 @@ class Outward:
 def _passes(error: IcnLiteError) -> bool:
     """Whether trying again soon may help; else the document itself is not taken, or can't be read any more."""
     return isinstance(error, UpstreamError | StoreError | Later) and not isinstance(error, UpstreamRefused)
+
+
+async def _nothing(upstream: Upstream, receipt: Sealed[ExecutionReceipt]) -> None:
+    """A receipt that promises nothing."""

@@ -74,10 +74,11 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class JobAnnounced:
-    """Somebody behind another bridge announces a job."""
+    """Somebody behind another bridge announced a job, `age_ms` ago as far as the upstream tells."""
 
     announcement: Sealed[JobAnnouncementV1]
     route: Route
+    age_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ def describe(
     pages = profile.guest.memory_pages
     return NodeCapability(
         profile=profile.name,
-        roles=tuple(NodeRole(role.value) for role in config.roles),
+        roles=(*(NodeRole(role.value) for role in config.roles), *((NodeRole.BRIDGE,) if config.upstreams else ())),
         architecture=_ARCHITECTURES.get(platform.machine().lower(), Architecture.ARMV7),
         cpu_cores=os.cpu_count() or 1,
         memory_mb=max(1, pages * PAGE_BYTES >> 20),

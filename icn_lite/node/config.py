@@ -79,6 +79,7 @@ class Config:
     storage_mb: Annotated[int, Range(16, 1 << 20)] = 256
     anchor: bool = False
     anchors: Annotated[tuple[Did, ...], MaxLen(16)] = ()
+    upstreams: Annotated[tuple[Word, ...], MaxLen(8)] = ()
     log_level: LogLevel = LogLevel.INFO
 
 
@@ -118,6 +119,7 @@ OPTIONS: Final = (
     ),
     Option("bidding_ms", "--bidding-ms", "MS", "how long bids for a job of ours are taken", "2000"),
     Option("bid_policy", "--bid-policy", "WORD", "a command that is asked before every bid", '["./policy.py"]'),
+    Option("sensor_command", "--sensor-command", "WORD", "a command that prints readings as JSON", '["./my-hat.py"]'),
     Option("offline", "--offline/--online", "", "open no socket: run what was taken, keep its receipts", "false"),
     Option(
         "offline_hours",
@@ -127,7 +129,6 @@ OPTIONS: Final = (
         "12",
     ),
     Option("pay_late", "--pay-late/--no-pay-late", "", "pay for results of ours that come after their lease", "true"),
-    Option("sensor_command", "--sensor-command", "WORD", "a command that prints readings as JSON", '["./my-hat.py"]'),
     Option("initial_mana", "--initial-mana", "MANA", "mana that a new ledger begins with", "10000"),
     Option("storage_mb", "--storage-mb", "MB", "space for blocks that may be fetched again", "256"),
     Option("anchor", "--anchor/--no-anchor", "", "acknowledge for others that their receipts are kept here", "false"),
@@ -137,6 +138,13 @@ OPTIONS: Final = (
         "DID",
         "whose word that receipts are kept counts, beside bridges and admins",
         '["did:key:z6Mkon3Necd6NkkyfoGoHxid2znGc59LU3K7mubaRcFbLfLX"]',
+    ),
+    Option(
+        "upstreams",
+        "--upstream",
+        "URI",
+        "a larger network that this node bridges to; may be given several times",
+        '["nats://127.0.0.1:4222?domain=hub"]',
     ),
     Option("log_level", "--log-level", "LEVEL", "error, warning, info or debug, on stderr", '"info"'),
 )

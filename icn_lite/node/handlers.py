@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from icn_lite.mesh.addresses import PeerAddress
 from icn_lite.mesh.ports import Carrier, Remote
 from icn_lite.mesh.streams import PIECE_BYTES, Piece, Where
 from icn_lite.model.bid import Bid
 from icn_lite.model.cid import Cid
+from icn_lite.model.did import Did
 from icn_lite.model.document import Sealed
 from icn_lite.model.errors import NotSupported
 from icn_lite.model.messages import (
@@ -20,11 +22,15 @@ from icn_lite.model.messages import (
     LeaseReturnV1,
 )
 from icn_lite.model.receipt import ExecutionReceipt
+from icn_lite.node.beyond import ThroughBridges
 from icn_lite.node.execution import Executions
 from icn_lite.node.origination import Originations, encode_status
 from icn_lite.node.shell import Shell
 from icn_lite.node.syncing import Syncing
 from icn_lite.store.peers import Found
+
+if TYPE_CHECKING:
+    from icn_lite.node.bridging import Bridging
 
 
 class Handlers:
@@ -39,7 +45,8 @@ class Handlers:
         self.executions: Executions | None = None
         self.carrier: Carrier | None = None  # where the node is guarded
         self.syncing: Syncing | None = None  # set when the endpoint listens
-        self.device_state: Callable[[], bytes] | None = None
+        self.bridge: Bridging | None = None  # where this node is one
+        self.through: ThroughBridges | None = None  # where it isn't
 
     def open(self, originations: Originations | None, executions: Executions | None) -> None:
         """The drivers are ready; what came in before has waited for this (the mesh bounds how long)."""
@@ -49,10 +56,6 @@ class Handlers:
     async def own_capability(self) -> bytes:
         """Our signed advertisement."""
         return self._own_advert()
-
-    async def device(self) -> bytes | None:
-        """What our sensors said last."""
-        return self.device_state() if self.device_state is not None else None
 
     async def on_capability(self, sealed: Sealed[CapabilityAdvertisementV1], remote: Remote) -> bytes:
         """Somebody greets us; its addresses are worth a greeting of our own before they count as proven."""
@@ -67,24 +70,40 @@ class Handlers:
         return self._own_advert()
 
     async def on_announcement(self, sealed: Sealed[JobAnnouncementV1], remote: Remote) -> None:
-        """A job is announced."""
+        """A job is announced; on a bridge it goes up as well, unless another bridge brought it."""
         await self._opened.wait()
+        self._learn(sealed.signer, remote)
+        if self.bridge is not None and remote.speaker is not None and remote.speaker.did == sealed.signer:
+            await self.bridge.on_announcement(sealed)
         if self.executions is not None:
             await self.executions.offers.on_announcement(sealed)
 
     async def on_bid(self, sealed: Sealed[Bid], remote: Remote) -> None:
-        """A bid on a job of ours."""
+        """A bid on a job of ours, or on one that came down a bridge."""
+        await self._opened.wait()
+        self._learn(sealed.signer, remote)
+        if self.bridge is not None and self.bridge.carries(sealed.document.job_id):
+            await self.bridge.on_bid(sealed)
+            return
         await (await self._originator()).on_bid(sealed)
 
     async def on_lease(self, sealed: Sealed[AssignJobV1], remote: Remote) -> None:
-        """A lease for us."""
+        """A lease for us, or for somebody beyond."""
         await self._opened.wait()
+        self._learn(sealed.signer, remote)
+        if self.bridge is not None and sealed.document.executor != self._shell.did:
+            await self.bridge.on_lease(sealed)
+            return
         if self.executions is None:
             raise NotSupported("this node runs no work for others")
         await self.executions.on_lease(sealed)
 
     async def on_lease_return(self, sealed: Sealed[LeaseReturnV1], remote: Remote) -> None:
         """Shards come back."""
+        await self._opened.wait()
+        if self.bridge is not None and self.bridge.carries(sealed.document.job_id):
+            await self.bridge.on_lease_return(sealed)
+            return
         await (await self._originator()).on_lease_return(sealed)
 
     async def on_status(self, sealed: Sealed[JobStatusUpdateV1], remote: Remote) -> None:
@@ -93,7 +112,10 @@ class Handlers:
             raise NotSupported(f"job {sealed.document.job_id} is none of ours")
 
     async def on_receipt(self, sealed: Sealed[ExecutionReceipt], remote: Remote) -> bytes:
-        """A receipt for a job of ours."""
+        """A receipt for a job of ours, or for one that came down a bridge."""
+        await self._opened.wait()
+        if self.bridge is not None and not self._is_ours(sealed.document.job):
+            return await self.bridge.on_receipt(sealed)
         return await (await self._originator()).on_receipt(sealed)
 
     async def on_sync(self, frame: bytes, remote: Remote) -> bytes:
@@ -104,8 +126,9 @@ class Handlers:
         return await self.syncing.on_sync(frame, remote)
 
     async def block(self, cid: Cid) -> bytes | None:
-        """A block of ours; of a large blob the node or leaf of this CID."""
-        return await self._shell.storage.run(lambda store: store.blocks.block(cid))
+        """A block of ours; of a large blob the node or leaf of this CID. A bridge looks upstream as well."""
+        found = await self._shell.storage.run(lambda store: store.blocks.block(cid))
+        return found if found is not None or self.bridge is None else await self.bridge.blocks.block(cid)
 
     async def receipt(self, cid: Cid) -> bytes | None:
         """A receipt that we hold."""
@@ -127,6 +150,13 @@ class Handlers:
     def on_refused(self, kind: str) -> None:
         """One refusal more."""
         self._refused(kind)
+
+    def _learn(self, author: Did, remote: Remote) -> None:
+        if self.through is not None:
+            self.through.learn(author, remote)
+
+    def _is_ours(self, job: Cid) -> bool:
+        return self.originations is not None and job in self.originations.jobs
 
     async def _originator(self) -> Originations:
         await self._opened.wait()

@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from icn_lite import __version__
 from icn_lite.device.catalogue import detect, is_termux, load_profile
@@ -29,6 +29,7 @@ from icn_lite.model.messages import CapabilityAdvertisementV1
 from icn_lite.node import capability, views
 from icn_lite.node.anchors import Anchors
 from icn_lite.node.belonging import Belonging
+from icn_lite.node.beyond import ThroughBridges
 from icn_lite.node.calibration import applicable, calibrated, load_calibration
 from icn_lite.node.care import Care
 from icn_lite.node.carriage import Carriage
@@ -49,7 +50,7 @@ from icn_lite.node.peerbook import Candidate as Proposed
 from icn_lite.node.peerbook import PeerBook
 from icn_lite.node.prepared_cache import PreparedCache
 from icn_lite.node.preparing import Preparations, structural_limits
-from icn_lite.node.sensing import device_state, sensors_beside
+from icn_lite.node.sensing import sensors_beside
 from icn_lite.node.shell import Shell
 from icn_lite.node.storage import Storage
 from icn_lite.node.syncing import Syncing
@@ -57,6 +58,9 @@ from icn_lite.sandbox.pool import Pool, PoolConfig
 from icn_lite.store.db import Store
 from icn_lite.store.peers import Found, PeerRecord
 from icn_lite.wasm.limits import PAGE_BYTES
+
+if TYPE_CHECKING:
+    from icn_lite.node.bridging import Bridging
 
 BUSY_TICK_S: Final = 0.25  # how late a deadline may be noticed while jobs or leases are open
 IDLE_TICK_S: Final = 30.0  # without any, only greetings fall due, and they say when
@@ -102,12 +106,12 @@ class Node:
         self.endpoint = Endpoint(EndpointConfig(config.bind, config.port, limits, admission), self.handlers)
         hub = sensors_beside(self.profile, config, self.pool)
         self.care = Care(self.profile, hub, self.pool, self.shell.changed.ring)
-        self.handlers.device_state = device_state(self.profile, hub)
         self.originations: Originations | None = None
         self.executions: Executions | None = None
         self.belonging: Belonging | None = None
         self.carriage: Carriage | None = None
         self.syncing: Syncing | None = None
+        self.bridging: Bridging | None = None
         self.neighbourhood: Neighbourhood | None = None
         self._advert: Sealed[CapabilityAdvertisementV1] | None = None
         self._advert_seq = 0
@@ -169,6 +173,21 @@ class Node:
             shell.relays = self.handlers.carrier = self.carriage
             self.belonging = Belonging(shell, self.endpoint, client, self.memberships)
         self.syncing = self.handlers.syncing = self._syncing(client)
+        await self._reach_beyond(stack)
+
+    async def _reach_beyond(self, stack: AsyncExitStack) -> None:
+        """Be a bridge, or know those that are."""
+        shell, config = self.shell, self.options.config
+        if not config.upstreams:
+            shell.beyond = self.handlers.through = ThroughBridges(shell)
+            return
+        from icn_lite.node.bridging import Bridging  # a bridge's alone, as NATS is
+        from icn_lite.node.upstreams import open_upstreams
+
+        upstreams = open_upstreams(config.upstreams, shell.signer)
+        shell.beyond = self.handlers.bridge = self.bridging = Bridging(shell, config, self.handlers, upstreams)
+        stack.push_async_callback(self.bridging.close)
+        await self.bridging.start()
 
     def _syncing(self, client: Client) -> Syncing:
         config = self.options.config

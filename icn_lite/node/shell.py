@@ -18,6 +18,7 @@ from icn_lite.model.did import Did
 from icn_lite.model.document import Sealed, unseal
 from icn_lite.model.errors import DocumentError, PeerError, PeerRefused, SignatureError
 from icn_lite.model.messages import CapabilityAdvertisementV1, ReceiptAckV1
+from icn_lite.node.beyond import Beyond
 from icn_lite.node.clock import Clock
 from icn_lite.node.peerbook import LIVE_MS, PeerBook
 from icn_lite.node.storage import Storage
@@ -144,6 +145,7 @@ class Shell:
     courier: Courier = field(default_factory=lambda: NoCourier())  # another when the endpoint listens
     job_changed: Callable[[Cid], None] = lambda job: None  # rings those who observe a job; set likewise
     relays: Relays | None = None  # set when the endpoint listens, where it is guarded
+    beyond: Beyond | None = None  # set likewise
     endpoints: tuple[str, ...] = ()
     tasks: Tasks = field(default_factory=Tasks)
     transfers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(TRANSFERS))
@@ -168,7 +170,15 @@ class Shell:
 
     def reaches(self, did: Did) -> bool:
         """Whether somebody is a peer, or known to be reached through one."""
+        return self._is_near(did) or (self.beyond is not None and self.beyond.knows(did))
+
+    def _is_near(self, did: Did) -> bool:
+        """Whether somebody is a peer, or known to be reached through one; others may be reached through a bridge."""
         return bool(self.peers.endpoints(did)) or (self.relays is not None and self.relays.knows(did))
+
+    def _bridge_to(self, did: Did) -> Beyond | None:
+        """The way beyond this mesh, for somebody who is known there and not here."""
+        return self.beyond if self.beyond is not None and not self._is_near(did) and self.beyond.knows(did) else None
 
     def capability(self, did: Did) -> NodeCapability | None:
         """What somebody offers, as it was heard last."""
@@ -181,9 +191,15 @@ class Shell:
         """Tell everybody, as far as neighbours hand it on."""
         if self.relays is not None:
             self.relays.spread(path, block, lifetime_ms)
+        if self.beyond is not None:
+            self.beyond.announce(path, block)
 
     async def send(self, to: Did, path: str, block: bytes) -> None:
         """Bring a signed block to somebody; raises `PeerRefused` when it said no, else `PeerError`."""
+        bridge = self._bridge_to(to)
+        if bridge is not None:
+            await bridge.send(to, path, block)
+            return
 
         async def directly(uri: str) -> None:
             await self.courier.post(uri, path, block, deadline_ms=REQUEST_MS, to=to)
@@ -195,6 +211,9 @@ class Shell:
 
     async def hand_in(self, to: Did, block: bytes) -> Sealed[ReceiptAckV1]:
         """Deliver a receipt; returns the acknowledgement of this very receipt."""
+        bridge = self._bridge_to(to)
+        if bridge is not None:
+            return await bridge.hand_in(to, block)
 
         async def relayed(relays: Relays) -> Sealed[ReceiptAckV1]:
             try:
@@ -233,6 +252,9 @@ class Shell:
 
     async def fetch(self, uris: Sequence[str], of: Did, cid: Cid, most: int) -> bytes:
         """A block or blob from these addresses, or from `of` through neighbours."""
+        bridge = self._bridge_to(of)
+        if bridge is not None:
+            return await bridge.fetch(of, cid, most)
         relays = self.relays
         try:
             if uris or relays is None:

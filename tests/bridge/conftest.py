@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-for folder in ("bridge", "mesh", "store"):  # documents are made where they are tested
+for folder in ("bridge", "mesh", "store", "node"):  # documents are made where they are tested
     sys.path.append(str(Path(__file__).parents[1] / folder))
 
 

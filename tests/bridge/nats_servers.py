@@ -52,7 +52,7 @@ class Server:
         path.write_text(f"server_name: {self.name}\nlisten: 127.0.0.1:{self.port}\n{self.config}")
         assert SERVER is not None
         with (self.folder / f"{self.name}.log").open("ab") as log:
-            self.process = subprocess.Popen([SERVER, "-c", str(path)], stdout=log, stderr=log)
+            self.process = subprocess.Popen([SERVER, "-c", str(path)], stdout=log, stderr=log)  # noqa: ASYNC220
         async with asyncio.timeout(PATIENCE_S):
             while True:
                 with contextlib.suppress(OSError):
