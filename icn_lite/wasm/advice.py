@@ -87,19 +87,26 @@ _FITS: Final = Advice(
     "no -Wl,--initial-memory, or a larger one", "no -C link-arg=--initial-memory, or a larger one",
     "a larger --initialMemory",
 )  # fmt: skip
+_RUST_WASI: Final = "--target wasm32-wasip1 (wasm32-wasi before Rust 1.78)"
 _HOST_MODULES: Final = {
     "env.emscripten": Advice("this needs Emscripten's JavaScript: build for WASI", "emcc -sSTANDALONE_WASM"),
     "env.invoke_": Advice("this needs Emscripten's exceptions: build without them", "emcc -fno-exceptions"),
-    "__wbindgen": Advice("this needs wasm-bindgen's JavaScript: build a plain program", "", "--target wasm32-wasip1"),
-    "wbg.": Advice("this needs wasm-bindgen's JavaScript: build a plain program", "", "--target wasm32-wasip1"),
+    "__wbindgen": Advice("this needs wasm-bindgen's JavaScript: build a plain program", "", _RUST_WASI),
+    "wbg.": Advice("this needs wasm-bindgen's JavaScript: build a plain program", "", _RUST_WASI),
     "import of wasi:": Advice("this is for WASI preview 2: build for preview 1", "--target=wasm32-wasi",
-                              "--target wasm32-wasip1"),
+                              _RUST_WASI),
     "wasi_unstable.": Advice("this is for an older WASI: build for preview 1 with a newer SDK", "--target=wasm32-wasi",
-                             "--target wasm32-wasip1"),
+                             _RUST_WASI),
     "gojs.": Advice("build the Go program for WASI: GOOS=wasip1 GOARCH=wasm"),
     "import of go.": Advice("build the Go program for WASI: GOOS=wasip1 GOARCH=wasm"),
-    "env.abort": Advice("leave out the runtime's abort", asc="--use abort="),
-    "env.seed": Advice("leave out the runtime's seed: Math.random has none here", asc="--use seed="),
+    "env.seed": Advice("Math.random asks its host for a seed, and every run has to be the same: export a function "
+                       "that gives one, mySeed(): f64, from FILE.ts", asc="--use seed=FILE/mySeed"),
+    "env.console.": Advice("this needs a browser's console: write with `log` of the guest kit",
+                           asc="import from \"./icn\""),
+    "env.Date.": Advice("this needs a browser's clock, and every run has to be the same: take times from the input"),
+    "env.performance.": Advice("this needs a browser's clock, and every run has to be the same: leave measuring out"),
+    "env.crypto.": Advice("this needs a browser's random numbers, and every run has to be the same: take them from the "
+                          "input"),
 }  # fmt: skip
 _NO_HOST_FUNCTION: Final = Advice(
     "the linker left this name to the host because no object defines it: define it, or import one of the functions "
@@ -124,9 +131,11 @@ ROWS: Final[tuple[Row, ...]] = (
         Advice("link statically, without shared libraries", "no -shared, no -fPIC", "-C relocation-model=static")),
     Row("unsupported", ("v128",), _feature("SIMD", "simd128", "simd128", "simd")),
     Row("unsupported", ("SIMD",), _feature("SIMD", "simd128", "simd128", "simd")),
-    Row("unsupported", ("shared or 64-bit memory",),
-        Advice("compile for one thread and 32-bit memory", "--target=wasm32, no -pthread, -mno-atomics",
-               "-C target-feature=-atomics", "no --enable threads")),
+    Row("unsupported", ("shared memory",),
+        Advice("compile for one thread", "no -pthread, -mno-atomics, no -Wl,--shared-memory",
+               "-C target-feature=-atomics", "no --enable threads, no --sharedMemory")),
+    Row("unsupported", ("64-bit memory",),
+        Advice("compile for 32-bit memory", "--target=wasm32", "--target wasm32-unknown-unknown")),
     Row("unsupported", ("threads",), _feature("threads", "atomics", "atomics", "threads")),
     Row("unsupported", ("exception",), _NO_EXCEPTIONS),
     Row("unsupported", ("tail call",), _feature("tail calls", "tail-call", "tail-call")),
@@ -204,19 +213,19 @@ ROWS: Final[tuple[Row, ...]] = (
 # Files that are often given in place of a module, by how they begin.
 _OTHER_FILES: Final[tuple[tuple[bytes, Advice], ...]] = (
     (b"\0asm\x0d\0\1\0",
-     Advice("this is a component: build a core module", "--target=wasm32-wasi", "--target wasm32-wasip1")),
+     Advice("this is a component: build a core module", "--target=wasm32-wasi", _RUST_WASI)),
     (b"(", Advice("this is WebAssembly text: `wat2wasm FILE` (wabt) makes a module of it")),
     (b";;", Advice("this is WebAssembly text: `wat2wasm FILE` (wabt) makes a module of it")),
     (b"\x7fELF", Advice("this is a program for this machine: compile for WebAssembly", "--target=wasm32-wasi",
-                        "--target wasm32-wasip1")),
+                        _RUST_WASI)),
     (b"\x1f\x8b", Advice("this is compressed: `gunzip FILE` first")),
     (b"PK\3\4", Advice("this is an archive: unpack it first")),
     (b"BC\xc0\xde", Advice("this is LLVM bitcode: link it with wasm-ld", "no -c, no -emit-llvm")),
     (b"!<arch>", Advice("this is a library of object files: link it into a module")),
     (b"\xcf\xfa\xed\xfe", Advice("this is a program for a Mac: compile for WebAssembly", "--target=wasm32-wasi",
-                                 "--target wasm32-wasip1")),
+                                 _RUST_WASI)),
     (b"MZ", Advice("this is a program for Windows: compile for WebAssembly", "--target=wasm32-wasi",
-                   "--target wasm32-wasip1")),
+                   _RUST_WASI)),
 )  # fmt: skip
 
 

@@ -41,7 +41,7 @@ class Decoder(Reader):
         """Decode all sections."""
         data, limits = self.data, self.limits
         if len(data) > limits.module_bytes:
-            raise ModuleError("limit", f"module of {len(data)} bytes, at most {limits.module_bytes} are allowed")
+            raise ModuleError("limit", f"module of more than {limits.module_bytes} bytes")
         if data[:4] != MAGIC[:4]:
             raise ModuleError("malformed", "not a WebAssembly module: the magic bytes are missing", offset=0)
         if data[4:8] != MAGIC[4:]:

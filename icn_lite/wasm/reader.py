@@ -118,7 +118,9 @@ class Reader:
         flag = self.byte()
         if flag > 1:
             if what == "memory" and flag <= 7:
-                raise ModuleError("unsupported", "shared or 64-bit memory", offset=at, hint="compile with -mno-atomics")
+                if flag & 2:
+                    raise ModuleError("unsupported", "shared memory", offset=at, hint="compile with -mno-atomics")
+                raise ModuleError("unsupported", "64-bit memory", offset=at, hint="compile with --target=wasm32")
             raise ModuleError("malformed", f"unknown limits flag {flag}", offset=at)
         minimum = self.u32()
         maximum = self.u32() if flag else None

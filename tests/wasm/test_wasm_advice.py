@@ -13,6 +13,7 @@ from icn_lite import wasm
 from icn_lite.model.errors import ModuleError
 from icn_lite.resources import guest_module
 from icn_lite.wasm.advice import ROWS, advise
+from icn_lite.wasm.hostfuncs import HOST_FUNCTIONS
 from icn_lite.wasm.limits import Limits
 from icn_lite.wasm.prepare import prepare
 from icn_lite.wasm.sections import Place, function_name, locate, producers, sections
@@ -105,8 +106,14 @@ NAMED = '(module (memory 1) (func $first) (func $second (export "run") {}))'
         ('(module (func (import "env" "emscripten_resize_heap") (param i32) (result i32)))', "unsupported",
          "JavaScript", {"clang": "emcc -sSTANDALONE_WASM"}, "the import section, byte 0x"),
         ('(module (func (import "wbg" "__wbindgen_throw") (param i32 i32)))', "unsupported", "wasm-bindgen",
-         {"rustc": "--target wasm32-wasip1"}, "the import section, byte 0x"),
+         {"rustc": "--target wasm32-wasip1 (wasm32-wasi before Rust 1.78)"}, "the import section, byte 0x"),
         ('(module (func (import "env" "frobnicate")))', "unsupported", "linker", {"clang": "no -Wl,--allow-undefined"},
+         "the import section, byte 0x"),
+        ('(module (func (import "env" "seed") (result f64)))', "unsupported", "mySeed(): f64",
+         {"asc": "--use seed=FILE/mySeed"}, "the import section, byte 0x"),
+        ('(module (func (import "env" "console.log") (param i32)))', "unsupported", "of the guest kit",
+         {"asc": 'import from "./icn"'}, "the import section, byte 0x"),
+        ('(module (func (import "env" "Date.now") (result f64)))', "unsupported", "from the input", {},
          "the import section, byte 0x"),
         ('(module (func (import "icn" "log") (param i64)))', "unsupported", "declare", {"clang": "icn.h"},
          "the import section, byte 0x"),
@@ -116,7 +123,9 @@ NAMED = '(module (memory 1) (func $first) (func $second (export "run") {}))'
          {"rustc": "-C relocation-model=static"}, "the import section, byte 0x"),
         ("(module (memory 161))", "limit", "less memory", {"asc": "--initialMemory PAGES"},
          "the memory section, byte 0x"),
-        ("(module (memory 1 1 shared))", "unsupported", "one thread", {"asc": "no --enable threads"},
+        ("(module (memory 1 1 shared))", "unsupported", "one thread",
+         {"asc": "no --enable threads, no --sharedMemory"}, "the memory section, byte 0x"),
+        ("(module (memory i64 1 1))", "unsupported", "32-bit memory", {"clang": "--target=wasm32"},
          "the memory section, byte 0x"),
         ("(module (table 10001 funcref))", "limit", "by pointer", {"clang": "-Wl,--gc-sections"},
          "the table section, byte 0x"),
@@ -143,6 +152,13 @@ def test_what_an_author_is_told(code: str, kind: str, words: str, flags: dict[st
     assert words in advice.text
     assert flags.items() <= dict(advice.flags).items()
     assert str(locate(data, error)).startswith(place), locate(data, error)
+
+
+def test_no_row_speaks_of_a_function_that_there_is() -> None:
+    names = [f"import of {function.module}.{function.name}:" for function in HOST_FUNCTIONS.values()]
+    words = [row.words[1] for row in ROWS if row.words[:1] == ("no such host function",) and len(row.words) > 1]
+    assert words
+    assert not [(word, name) for word in words for name in names if word in name]
 
 
 @pytest.mark.parametrize(
