@@ -45,6 +45,7 @@ class Handlers:
         self.executions: Executions | None = None
         self.carrier: Carrier | None = None  # where the node is guarded
         self.syncing: Syncing | None = None  # set when the endpoint listens
+        self.device_state: Callable[[], bytes] | None = None
         self.bridge: Bridging | None = None  # where this node is one
         self.through: ThroughBridges | None = None  # where it isn't
 
@@ -56,6 +57,10 @@ class Handlers:
     async def own_capability(self) -> bytes:
         """Our signed advertisement."""
         return self._own_advert()
+
+    async def device(self) -> bytes | None:
+        """What our sensors said last."""
+        return self.device_state() if self.device_state is not None else None
 
     async def on_capability(self, sealed: Sealed[CapabilityAdvertisementV1], remote: Remote) -> bytes:
         """Somebody greets us; its addresses are worth a greeting of our own before they count as proven."""

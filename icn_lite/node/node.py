@@ -50,7 +50,7 @@ from icn_lite.node.peerbook import Candidate as Proposed
 from icn_lite.node.peerbook import PeerBook
 from icn_lite.node.prepared_cache import PreparedCache
 from icn_lite.node.preparing import Preparations, structural_limits
-from icn_lite.node.sensing import sensors_beside
+from icn_lite.node.sensing import device_state, sensors_beside
 from icn_lite.node.shell import Shell
 from icn_lite.node.storage import Storage
 from icn_lite.node.syncing import Syncing
@@ -106,6 +106,7 @@ class Node:
         self.endpoint = Endpoint(EndpointConfig(config.bind, config.port, limits, admission), self.handlers)
         hub = sensors_beside(self.profile, config, self.pool)
         self.care = Care(self.profile, hub, self.pool, self.shell.changed.ring)
+        self.handlers.device_state = device_state(self.profile, hub)
         self.originations: Originations | None = None
         self.executions: Executions | None = None
         self.belonging: Belonging | None = None
