@@ -51,7 +51,7 @@ class Finding:
 @command("doctor", examples=("icn-lite doctor", "icn-lite doctor --json"))
 @pass_app
 def doctor(app: App) -> int:
-    """Check this device: home, key, settings, profile, sandbox layers, engines, libraries, clock, mesh, disk.
+    """Check this device: home, key, settings, profile, sandbox layers, engines, libraries, clock, sensors, mesh, disk.
 
     Works without a home as well. Exits with 1 when something is wrong, with 0 when there are warnings at most.
     """
@@ -223,6 +223,16 @@ def _look_at_clock(app: App) -> list[Finding]:
     return [Finding("clock", "ok", "plausible; receipts are ordered by boot and sequence, not by it")]
 
 
+def _look_at_sensors(app: App) -> list[Finding]:
+    from icn_lite.cli.doctor_sensors import look
+    from icn_lite.device.catalogue import detect, load_profile
+    from icn_lite.node.config import load_config
+
+    config = load_config(app.home.config, app.environ, {})
+    profile = detect()[0] if config.profile == "auto" else load_profile(config.profile)
+    return [Finding("sensors", "ok" if well else "warning", text, hint) for well, text, hint in look(profile, config)]
+
+
 def _look_at_mesh(app: App) -> list[Finding]:
     """The port and multicast: as the running node says, or tried here."""
     from icn_lite.cli.live import ask_node
@@ -277,6 +287,7 @@ _LOOKS: Final[tuple[Look, ...]] = (
     _look_at_engines,
     _look_at_libraries,
     _look_at_clock,
+    _look_at_sensors,
     _look_at_mesh,
     _look_at_disk,
 )

@@ -38,28 +38,44 @@ def list_command(app: App) -> None:
     app.out.table(["Profile", "Device", "Workers>", "Pages>"], rows)
 
 
-@subcommand(profile, "show", examples=("icn-lite profile show pi-4", "icn-lite profile show ./my-board.toml --json"))
+@subcommand(
+    profile,
+    "show",
+    examples=(
+        "icn-lite profile show pi-4",
+        "icn-lite profile show pi-4 --toml > new-board.toml",
+        "icn-lite profile show ./my-board.toml --json",
+    ),
+)
 @click.argument("name", metavar="NAME|FILE")
+@click.option("--toml", "as_toml", is_flag=True, help="Print the file itself: the start of a profile of your own.")
 @pass_app
-def show(app: App, name: str) -> None:
+def show(app: App, name: str, as_toml: bool) -> None:
     """Show a profile with all its keys, and what `icn-lite bench` measured in place of them, if it did."""
-    from icn_lite.device.catalogue import load_profile
+    from icn_lite.device.catalogue import load_profile, profile_text
 
     found = load_profile(name)
+    if as_toml and not app.as_json:
+        app.out.line(profile_text(name).rstrip("\n"))
+        return
     _print(app, found, _calibration(app, found))
 
 
 @subcommand(profile, "detect", examples=("icn-lite profile detect", "icn-lite profile detect --json"))
 @pass_app
 def detect(app: App) -> None:
-    """Say which profile fits this device, and why."""
+    """Say which profile fits this device, why, and what a profile of your own can match it by."""
     from icn_lite.device.catalogue import detect as detect_profile
+    from icn_lite.device.catalogue import read_facts
 
     found, why = detect_profile()
+    facts: dict[str, Json] = dataclasses.asdict(read_facts())
     if app.as_json:
-        app.out.document({"profile": found.name, "title": found.title, "reason": why})
-    else:
-        app.out.line(f"{found.name}: {why}")
+        app.out.document({"profile": found.name, "title": found.title, "reason": why, "facts": facts})
+        return
+    app.out.line(f"{found.name}: {why}")
+    app.out.facts([(name, "unknown" if value is None else str(value)) for name, value in facts.items()])
+    app.out.note(f"for a board of your own: icn-lite profile show {found.name} --toml > my-board.toml")
 
 
 @subcommand(profile, "check", examples=("icn-lite profile check ./my-board.toml", "icn-lite profile check pi-4 --json"))
@@ -67,15 +83,16 @@ def detect(app: App) -> None:
 @pass_app
 def check(app: App, name: str) -> None:
     """Check a profile: every key known, in its range, and on the right side of its resume value."""
-    from icn_lite.device.catalogue import load_profile
+    from icn_lite.device.catalogue import load_profile, matches, read_facts
     from icn_lite.node.runner import profile_limits
 
     found = load_profile(name)
     profile_limits(found)  # names in [wasm]
+    why = matches(found.match, read_facts())
     if app.as_json:
-        app.out.document({"accepted": True, "profile": found.name})
+        app.out.document({"accepted": True, "profile": found.name, "matches": bool(why)})
     else:
-        app.out.line(f"{found.name} is accepted")
+        app.out.line(f"{found.name} is accepted; {f'it matches this device: {why}' if why else 'for another device'}")
 
 
 def _calibration(app: App, found: Profile) -> dict[str, Json] | None:
@@ -118,10 +135,14 @@ def _print(app: App, found: Profile, calibration: dict[str, Json] | None) -> Non
 
 def _as_json(found: Profile) -> dict[str, Json]:
     """A profile as plain values, by section."""
+    from icn_lite.device.profile import HoursPolicy
+
     document: dict[str, Json] = {}
     for field in dataclasses.fields(found):
         value = getattr(found, field.name)
-        if dataclasses.is_dataclass(value):
+        if isinstance(value, HoursPolicy):
+            document[field.name] = {"quiet": list(value.texts())}
+        elif dataclasses.is_dataclass(value):
             document[field.name] = {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
         else:
             document[field.name] = dict(value) if isinstance(value, Mapping) else str(value)

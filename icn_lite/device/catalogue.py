@@ -48,16 +48,26 @@ def load_profile(name_or_path: str) -> Profile:
 
     Raises `ProfileError`, and never falls back to another profile.
     """
-    if "/" in name_or_path or name_or_path.endswith(".toml"):
-        path = Path(name_or_path).expanduser()
-        return parse_profile(_read_file(path), path.stem)
+    return parse_profile(
+        profile_text(name_or_path), Path(name_or_path).stem if _is_path(name_or_path) else name_or_path
+    )
+
+
+def _is_path(name_or_path: str) -> bool:
+    return "/" in name_or_path or name_or_path.endswith(".toml")
+
+
+def profile_text(name_or_path: str) -> str:
+    """The text of a profile, found as `load_profile` does; raises `ProfileError`."""
+    if _is_path(name_or_path):
+        return _read_file(Path(name_or_path).expanduser())
     text = profile_files().get(name_or_path)
     if text is None:
         raise ProfileError(
             f"there is no profile {name_or_path!r}",
             hint=f"known: {', '.join(list_profiles())}; or the path of a .toml file",
         )
-    return parse_profile(text, name_or_path)
+    return text
 
 
 def _read_file(path: Path) -> str:

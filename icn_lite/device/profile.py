@@ -84,6 +84,10 @@ class HoursPolicy:
 
     quiet: tuple[tuple[int, int], ...]  # minutes of the local day: from, and until (past midnight if smaller)
 
+    def texts(self) -> tuple[str, ...]:
+        """The spans as the file writes them."""
+        return tuple(f"{start // 60:02}:{start % 60:02}-{end // 60:02}:{end % 60:02}" for start, end in self.quiet)
+
     def is_quiet(self, minute: int) -> bool:
         """Whether this minute of the local day lies in a quiet span; the last minute of a span does not."""
         return any(

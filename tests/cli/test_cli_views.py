@@ -123,6 +123,14 @@ def test_profiles(icn: Program, tmp_path: Path) -> None:
     assert refused.code != 0
     assert "nonsense" in refused.json["error"]["message"]
     assert icn("profile", "show", "absent").code != 0
+    own.write_text(icn("profile", "show", "pi-4", "--toml").out.replace("quiet = []", 'quiet = ["22:00-07:30"]'))
+    assert icn("profile", "show", own, "--json").json["hours"] == {"quiet": ["22:00-07:30"]}
+    checked = icn("profile", "check", own, "--json").json
+    assert (checked["accepted"], checked["matches"]) == (True, False)
+    assert "for another device" in icn("profile", "check", own).out
+    assert icn("profile", "check", found["profile"], "--json").json["matches"] is True
+    assert found["facts"].keys() >= {"device_tree_model", "machine", "memory_mib"}
+    assert "memory_mib" in icn("profile", "detect").out
     assert icn("init", "--profile", "absent").code != 0
 
 
@@ -131,12 +139,15 @@ def test_doctor_says_what_works(icn: Program, home: Path, tmp_path: Path) -> Non
     topics = {finding["topic"] for finding in answer["findings"]}
     assert topics == {
         "platform", "home", "key", "settings", "profile", "membership", "sandbox", "engine", "libraries", "clock",
-        "ports", "multicast", "disk",
+        "sensors", "ports", "multicast", "disk",
     }  # fmt: skip
     assert answer["ok"] is True
     assert not home.exists()  # it only looks
     states = {finding["topic"]: finding["state"] for finding in answer["findings"]}
     assert states["key"] == "warning"
+    told = [finding["text"] for finding in answer["findings"] if finding["topic"] == "sensors"]
+    assert "memory_total" in told[0]
+    assert all(" is unknown: " in text or " doesn't answer: " in text for text in told[1:])
     secret = tmp_path / "secret"
     secret.write_text("secret")
     icn("init", "--passphrase-file", secret)

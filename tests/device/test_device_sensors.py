@@ -410,6 +410,7 @@ class SlowGate(Paced):
     """A program that hangs until it is let through; always due."""
 
     name = "slow gate"
+    problem = ""
 
     def __init__(self) -> None:
         self.gate = Gate()

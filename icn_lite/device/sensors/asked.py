@@ -33,7 +33,12 @@ class Asked(Paced):
         self._answered_ms = 0
         self._asked_ms: int | None = None
         self._backoff_ms = 0
-        self._failure = "it was not asked yet"
+        self._failure = ""
+
+    @property
+    def problem(self) -> str:
+        """Why the last call failed; empty if it didn't."""
+        return self._failure
 
     def due(self, now_ms: int, said: Callable[[], Readings], *, busy: bool) -> bool:
         """Whether its pace and its back-off let it be asked."""
@@ -47,7 +52,7 @@ class Asked(Paced):
         self._asked_ms = now_ms
         try:
             self._answer, self._answered_ms = tuple(self._ask(now_ms)), now_ms
-            self._backoff_ms = 0
+            self._backoff_ms, self._failure = 0, ""
         except CommandFailed as error:
             self._failure = str(error)
             self._backoff_ms = min(max(2 * self._backoff_ms, self._pace.busy_ms), MAX_BACKOFF_MS)

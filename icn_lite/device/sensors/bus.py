@@ -79,7 +79,7 @@ class Logind(Asked):
 
     def _ask(self, now_ms: int) -> Sequence[Reading]:
         if not any(_is_graphical(read_text(file).text or "") for file in list_folder(self._sessions)[0]):
-            raise CommandFailed("nobody is logged in to a desktop")
+            return (unknown(Quantity.USER_IDLE_S, self.name, "nobody is logged in to a desktop"),)
         return (parse_idle(self._output(*_IDLE), now_ms),)
 
 

@@ -133,6 +133,11 @@ class SensorHub:
         now_ms = self._clock()
         return Readings.of(reading for slot in self._slots for reading in _last_said(slot, now_ms))
 
+    def problems(self) -> list[tuple[str, str]]:
+        """Sources that are programs and failed at their last call: name, and why."""
+        asked = [slot.source for slot in self._slots if isinstance(slot.source, Paced)]
+        return [(source.name, source.problem) for source in asked if source.problem]
+
     def _sweep(self, slots: list[_Slot]) -> _Waiting:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()

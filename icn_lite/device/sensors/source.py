@@ -62,6 +62,11 @@ class Paced(ABC):
 
     name: str
 
+    @property
+    @abstractmethod
+    def problem(self) -> str:
+        """Why the last call failed; empty if it didn't."""
+
     @abstractmethod
     def due(self, now_ms: int, said: Callable[[], Readings], *, busy: bool) -> bool:
         """Whether to ask it now; `said` gives what all sources said last. Never called while `read` runs."""
