@@ -11,7 +11,8 @@ import nacl.bindings
 import pytest
 from absent import engine_names
 from nacl.exceptions import BadSignatureError
-from verify_kit import code, load_packer, mismatches, run_both
+from verify_kit import code, mismatches, run_both
+from verify_packer import load_packer
 
 from icn_lite.sandbox.outcome import RunRequest
 from icn_lite.sandbox.pool import Pool, PoolConfig

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from guest_engines import run_wasm3, run_wasmtime
-from verify_kit import VECTORS, code, load_packer, mismatches
+from verify_kit import VECTORS, code, mismatches
+from verify_packer import load_packer
 
 make = load_packer()
 ORDER = 0x73EDA753299D7D483339D80809A1D80553BDA402FFFE5BFEFFFFFFFF00000001

@@ -7,7 +7,8 @@ import struct
 from collections.abc import Iterator
 
 import pytest
-from verify_kit import load_packer, mismatches, run_both
+from verify_kit import mismatches, run_both
+from verify_packer import load_packer
 
 make = load_packer()
 # Certificate Transparency's own test data: these leaves, and the roots of the first 1, 2, … 8 of them

@@ -21,7 +21,8 @@ from absent import engine_names
 from guest_engines import BUILD, GUESTS, run_wasm3, run_wasmtime
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from verify_kit import NAMES, VECTORS, code, load_packer, mismatches
+from verify_kit import NAMES, VECTORS, code, mismatches
+from verify_packer import load_packer
 
 from icn_lite.device.catalogue import list_profiles, load_profile
 from icn_lite.sandbox.outcome import RunRequest

@@ -12,7 +12,8 @@ import pytest
 from guest_engines import run_wasmtime
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from verify_kit import code, load_packer, mismatches, run_both
+from verify_kit import code, mismatches, run_both
+from verify_packer import load_packer
 
 make = load_packer()
 CBOR, JSON = make.CBOR, make.JSON

@@ -1,30 +1,14 @@
-"""What the tests of the verification guests share: the packer, runs on two engines, reports."""
+"""What the tests of the verification guests share: runs on two engines, reports."""
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from functools import cache
 from pathlib import Path
-from types import ModuleType
 
 import cbor2
-from guest_engines import BUILD, GUESTS, GuestRun, run_wasm3, run_wasmtime
+from guest_engines import BUILD, GuestRun, run_wasm3, run_wasmtime
 
 VECTORS = Path(__file__).parent / "vectors" / "verify"
 NAMES = ("merkle", "ed25519", "ed25519_native", "wellformed", "groth16")
-
-
-@cache
-def load_packer() -> ModuleType:
-    """`tools/guests/verify/make.py` as a module."""
-    spec = importlib.util.spec_from_file_location("verify_make", GUESTS / "verify" / "make.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def code(name: str) -> bytes:

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
-
 import cbor2
 import wasmtime
 from node_world import World, command, ended, submit, until
+from verify_packer import load_packer
 
 from icn_lite.model.cid import Cid
 from icn_lite.resources import guest_module
 
 
-def packer() -> ModuleType:
-    path = Path(__file__).resolve().parents[2] / "tools" / "guests" / "verify" / "make.py"
-    spec = importlib.util.spec_from_file_location("verify_make", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 def inputs() -> dict[str, bytes]:
     """One shard for each guest, whose second item is bad."""
-    make = packer()
+    make = load_packer()
     leaves = [b"one", b"two", b"three"]
     proofs = [(i, leaf, make.tree_path(leaves, i)) for i, leaf in enumerate(leaves)]
     key = bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")  # RFC 8032 §7.1, test 1

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 from random import Random
 
-from wasm_generator_body import MOST_WORK, NUMBERS, Body, Label, Signature, Surroundings, Types, constant
+from wasm_generator_body import Body
+from wasm_generator_state import MOST_WORK, Label, Signature, Surroundings, Types
+from wasm_generator_values import constant
+from wasm_ops import NUMBERS
 
 from icn_lite.wasm.hostfuncs import HostFunction, HostTable, host_table
 from icn_lite.wasm.opcodes import F32, F64, I32, I64
