@@ -1,7 +1,7 @@
 """Gossip and relay in a running node: the mesh's `Carrier`, and the way to whoever is no neighbour.
 
 What passes here waits nowhere on disk: who sends a parcel keeps what it is about in its journal and sends it anew until
-the signed answer is there.
+the signed answer is there. What is for a neighbour that is away for a moment is kept in memory (`work/holding.py`).
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ from icn_lite.model.did import Did
 from icn_lite.model.messages import CapabilityAdvertisementV1
 from icn_lite.model.parcel import MAX_LIFETIME_MS, Envelope, Method, Question
 from icn_lite.node.memberships import Memberships
-from icn_lite.node.parcels import Parcels
+from icn_lite.node.parcels import SEND_MS, Parcels
 from icn_lite.node.passing import Passing
 from icn_lite.node.post import Post, source_of
 from icn_lite.node.rumours import Rumours
 from icn_lite.node.shell import Shell
+from icn_lite.work.holding import KEEP_MS
 from icn_lite.work.routes import Way
 
+# What is as good later: a relay may keep it for a receiver that is away. A lease or a bid that comes late helps nobody.
+WHEN_BACK: Final = frozenset((table.RECEIPTS, table.LEASE_RETURNS))
 BEACON_MS: Final = 240_000  # two may be lost before a route is forgotten
 
 
@@ -78,7 +81,8 @@ class Carriage:
 
     async def send(self, to: Did, path: str, block: bytes) -> bytes:
         """Bring a signed block to somebody; returns the body of the reply."""
-        return await self.parcels.ask(to, Question(Method.POST, path, block))
+        lifetime_ms = KEEP_MS if path in WHEN_BACK else SEND_MS
+        return await self.parcels.ask(to, Question(Method.POST, path, block), lifetime_ms=lifetime_ms)
 
     async def get(self, to: Did, path: str) -> bytes:
         """Read a small resource of somebody; returns its body."""
@@ -116,4 +120,5 @@ class Carriage:
 
     async def met(self, uri: str, did: Did, *, anew: bool) -> None:
         """A greeting was answered."""
+        self.parcels.back(did)
         await self.rumours_heard.met(uri, did, anew=anew)

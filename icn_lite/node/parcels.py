@@ -8,6 +8,7 @@ so a neighbour that makes one up is as good as silent.
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections import OrderedDict
 from dataclasses import replace
@@ -43,12 +44,14 @@ from icn_lite.model.parcel import (
     read_reply,
 )
 from icn_lite.node.post import Post, fulfil, source_of
+from icn_lite.work.holding import Held, Holding
 from icn_lite.work.relay import Answered, Arrived, Deliver, Effect, Failed, Forward, GiveUp, Repeat, Why
 
 KEYS_TRIED: Final = 3  # none known, one that ran out meanwhile, the one that was told
 SEND_MS: Final = 15_000  # for a reply from any distance; less than an endpoint gives its handlers
 MARGIN_MS: Final = 150  # of that, each node on the way keeps so much for itself
 MAX_REPLIES: Final = 256  # that may be asked for again, 4 KiB each
+log = logging.getLogger(__name__)
 _J_CODES: Final = {code.value: code for code in JobErrorCode}
 
 
@@ -58,11 +61,13 @@ class Parcels:
     def __init__(self, post: Post) -> None:
         self._post = post
         self._relay = post.relay
+        self.holding = Holding()
         self._replies: OrderedDict[Cid, asyncio.Future[bytes]] = OrderedDict()
 
-    async def ask(self, to: Did, question: Question) -> bytes:
+    async def ask(self, to: Did, question: Question, *, lifetime_ms: int = SEND_MS) -> bytes:
         """Ask somebody through neighbours, in a letter that only it can open; returns the body of its answer.
 
+        A relay may bring it later, as long as it lives, should `to` be away: no answer doesn't mean that nothing came.
         Where its mailbox key isn't known, or is forgotten there, the first reply tells it, and the question goes out
         again. Raises `PeerRefused` for its signed refusal, else `PeerError`.
         """
@@ -71,7 +76,7 @@ class Parcels:
             raise PeerError(f"{size} bytes are too much for a parcel, at most {MAX_BODY_BYTES} are carried")
         until_ms = self._post.now_ms() + SEND_MS
         for _ in range(KEYS_TRIED):
-            answer = await self._asked(to, question, until_ms)
+            answer = await self._asked(to, question, until_ms, lifetime_ms)
             if answer is None:
                 continue
             if answer.code.startswith("2."):
@@ -79,10 +84,10 @@ class Parcels:
             raise _refusal(to, answer)
         raise PeerError(f"{to} can't open what is sealed for the keys that it tells", hint="is it restarting?")
 
-    async def _asked(self, to: Did, question: Question, until_ms: int) -> Answer | None:
+    async def _asked(self, to: Did, question: Question, until_ms: int, lifetime_ms: int) -> Answer | None:
         """Send one parcel; None where its receiver only tells its key."""
         post = self._post
-        draft, mailbox = post.parcel(to, SEND_MS), post.key_of(to)
+        draft, mailbox = post.parcel(to, lifetime_ms), post.key_of(to)
         letter = LetterOut(draft, mailbox, Ephemeral.of(secrets.token_bytes(32))) if mailbox is not None else None
         parcel = replace(draft, letter=letter.seal(question)) if letter is not None else draft
         sealed = document.seal(parcel, post.shell.signer)
@@ -115,6 +120,8 @@ class Parcels:
         effect = self._relay.handle(arrived, post.neighbours(), post.now_ms())[0]
         wait_ms = min(SEND_MS, envelope.wait_ms) - (MARGIN_MS if bringer is not None else 0)
         if isinstance(effect, GiveUp):
+            if bringer is not None:
+                self._hold(effect, sealed, envelope)
             raise _given_up(effect, arrived.to)
         if not isinstance(effect, Repeat):
             future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
@@ -147,8 +154,12 @@ class Parcels:
                         effects = self._relay.handle(failed, post.neighbours(), post.now_ms())
                         effect = effects[0] if effects else GiveUp(cid, Why.NO_WAY)
                         continue
+                case GiveUp():
+                    if way.bringer is not None:
+                        self._hold(effect, way.sealed, way.aged(post.now_ms()))
+                    raise _given_up(effect, way.to)
                 case _:
-                    raise _given_up(effect, way.to) if isinstance(effect, GiveUp) else AssertionError(effect)
+                    raise AssertionError(effect)
             self._relay.handle(Answered(cid), post.neighbours(), post.now_ms())
             return reply
 
@@ -158,11 +169,42 @@ class Parcels:
         wait_ms = forward.wait_ms(left_ms)
         if wait_ms <= 0:
             raise PeerError(f"no time is left to reach {way.to}")
-        age_ms = min(MAX_LIFETIME_MS, way.envelope.age_ms + now_ms - way.since_ms)
-        envelope = Envelope(way.envelope.parcel, forward.hops, age_ms, wait_ms)
+        envelope = replace(way.aged(now_ms), hops=forward.hops, wait_ms=wait_ms)
         reply = await self._post.hand(forward.hop, table.PARCELS, envelope, wait_ms)
         read_reply(reply, way.sealed.cid, way.to)
         return reply
+
+    # -- for whom is away
+
+    def _hold(self, effect: GiveUp, sealed: Sealed[Parcel], envelope: Envelope) -> None:
+        """Keep what nobody could be handed, if its receiver is a neighbour of ours that went silent."""
+        post, parcel = self._post, sealed.document
+        if effect.why is not Why.NO_WAY or parcel.to not in post.shell.peers.peers or parcel.letter is None:
+            return
+        now_ms = post.now_ms()
+        held = Held(sealed.cid, parcel.sender, parcel.to, sealed.block, envelope.age_ms, parcel.lifetime_ms, now_ms)
+        if self.holding.keep(held, now_ms):
+            log.debug("a parcel of %s is kept for %s", parcel.sender.short, parcel.to.short)
+
+    def back(self, did: Did) -> None:
+        """A neighbour answers again: it gets what was kept for it."""
+        held = self.holding.back(did, self._post.now_ms())
+        if held:
+            self._post.shell.tasks.spawn(self._bring(held), f"parcels kept for {did.short}")
+
+    async def _bring(self, held: tuple[Held, ...]) -> None:
+        for place, one in enumerate(held):
+            now_ms = self._post.now_ms()
+            envelope = Envelope(one.block, 1, min(MAX_LIFETIME_MS, one.age(now_ms)), SEND_MS)
+            try:
+                await self._post.hand(one.to, table.PARCELS, envelope, SEND_MS)
+            except PeerRefused as refused:
+                log.debug("a parcel that was kept is not taken: %s", refused)
+            except PeerError as error:
+                log.debug("%s is away again: %s", one.to, error)
+                for again in held[place:]:
+                    self.holding.keep(again, self._post.now_ms())
+                return
 
     async def _delivered(self, way: _Way) -> bytes:
         post, parcel = self._post, way.sealed.document
@@ -186,6 +228,11 @@ class _Way:
         self.bringer = bringer
         self.since_ms = since_ms
         self.until_ms = since_ms + wait_ms
+
+    def aged(self, now_ms: int) -> Envelope:
+        """Its envelope as it is handed on now."""
+        age_ms = min(MAX_LIFETIME_MS, self.envelope.age_ms + now_ms - self.since_ms)
+        return replace(self.envelope, age_ms=age_ms)
 
     @property
     def to(self) -> Did:
