@@ -48,6 +48,7 @@ COMMANDS: Final = {
     "job": Row("icn_lite.cli.jobs", "Show a job with its receipts."),
     "peers": Row("icn_lite.cli.peers", "List the nodes that this one knows."),
     "receipts": Row("icn_lite.cli.receipts", "List, show, verify and export receipts."),
+    "bridge": Row("icn_lite.cli.bridge", "Run this node as a bridge to larger networks."),
     "profile": Row("icn_lite.cli.profile", "List, show, detect and check device profiles."),
     "bench": Row("icn_lite.cli.bench", "Measure this device and calibrate its profile."),
     "doctor": Row("icn_lite.cli.doctor", "Check this device: key, sandbox, engines, clock, disk."),

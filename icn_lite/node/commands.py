@@ -50,6 +50,7 @@ class Commands:
             "cancel": self.cancel,
             "wait": self.wait,
             "ledger": self.ledger,
+            "bridge_status": self.bridge_status,
             **CoopCommands(self._node).table(),
             **Inquiries(self._node).table(),
         }
@@ -187,6 +188,12 @@ class Commands:
             }
 
         return await self._node.shell.storage.run(read)
+
+    async def bridge_status(self, request: Mapping[str, Json], body: bytes) -> Json:
+        """The upstreams of a bridge."""
+        if self._node.bridging is None:
+            raise NotSupported("this node is no bridge", hint="give it an upstream: `icn-lite bridge --help`")
+        return self._node.bridging.status()
 
     def _run(self, job: Cid) -> JobRun:
         run = self._originations().jobs.get(job)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from random import SystemRandom
 from typing import Final
 
@@ -11,29 +12,51 @@ from icn_lite.model import cose
 from icn_lite.model.errors import NotSupported, UsageError
 
 
-def _nats(address: str, signer: cose.Signer) -> Upstream:
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """One kind of upstream: `check` refuses what is no address of it, `open` makes it."""
+
+    check: Callable[[str], None]
+    open: Callable[[str, cose.Signer], Upstream]
+
+
+def _check_nats(address: str) -> None:
     try:
-        from icn_lite.bridge.nats import NatsAddress, NatsUpstream
+        from icn_lite.bridge.nats import NatsAddress
     except ImportError as error:
         raise NotSupported(
             f"upstream {address!r}: nats-py is not installed", hint="pip install 'icn-lite[nats]'"
         ) from error
+    NatsAddress.parse(address)
+
+
+def _open_nats(address: str, signer: cose.Signer) -> Upstream:
+    from icn_lite.bridge.nats import NatsAddress, NatsUpstream
+
     return NatsUpstream(NatsAddress.parse(address), signer, SystemRandom())
 
 
-SCHEMES: Final[dict[str, Callable[[str, cose.Signer], Upstream]]] = {"nats": _nats, "tls": _nats}
+_NATS: Final = Scheme(_check_nats, _open_nats)
+SCHEMES: Final[dict[str, Scheme]] = {"nats": _NATS, "tls": _NATS}
+
+
+def check_upstreams(addresses: Sequence[str]) -> None:
+    """Raises `UsageError` for what is no address of an upstream, `NotSupported` for one that can't be had here."""
+    for address in addresses:
+        _scheme(address).check(address)
 
 
 def open_upstreams(addresses: Sequence[str], signer: cose.Signer) -> list[Upstream]:
-    """The upstreams of a configuration; raises `UsageError` for what is no address of one."""
-    return [_open(address, signer) for address in dict.fromkeys(addresses)]
+    """The upstreams of a configuration; raises as `check_upstreams` does."""
+    check_upstreams(addresses)
+    return [_scheme(address).open(address, signer) for address in dict.fromkeys(addresses)]
 
 
-def _open(address: str, signer: cose.Signer) -> Upstream:
-    scheme = address.split(":", 1)[0]
-    if scheme not in SCHEMES:
+def _scheme(address: str) -> Scheme:
+    scheme = SCHEMES.get(address.split(":", 1)[0])
+    if scheme is None:
         raise UsageError(
             f"upstream {address!r}: expected an address that begins with {', '.join(f'{name}:' for name in SCHEMES)}",
             hint="for example nats://127.0.0.1:4222?domain=hub",
         )
-    return SCHEMES[scheme](address, signer)
+    return scheme

@@ -16,7 +16,8 @@ from icn_lite.node.config import Role
 @pytest.fixture
 async def meshes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Meshes]:
     made = Meshes(tmp_path)
-    monkeypatch.setitem(upstreams.SCHEMES, "memory", lambda address, _: made.hub.upstream(address.split(":")[1]))
+    scheme = upstreams.Scheme(lambda _: None, lambda address, _: made.hub.upstream(address.split(":")[1]))
+    monkeypatch.setitem(upstreams.SCHEMES, "memory", scheme)
     yield made
     await made.close()
 
