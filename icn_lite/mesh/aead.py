@@ -20,7 +20,7 @@ try:
 
     _encrypt_with = _lib.crypto_aead_chacha20poly1305_ietf_encrypt
     _decrypt_with = _lib.crypto_aead_chacha20poly1305_ietf_decrypt
-    _NULL, _from_buffer = _ffi.NULL, _ffi.from_buffer
+    _NULL, _from_buffer, _BYTES = _ffi.NULL, _ffi.from_buffer, _ffi.typeof("unsigned char[]")
     DIRECT = True
 except (ImportError, AttributeError):  # pragma: no cover - no PyNaCl so far
     DIRECT = False
@@ -28,31 +28,45 @@ except (ImportError, AttributeError):  # pragma: no cover - no PyNaCl so far
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 TAG_BYTES: Final = 16
+_ROOM_FOR_TAG: Final = bytes(TAG_BYTES)
 
 
 def encrypt(plain: bytes, aad: bytes, nonce: bytes, key: bytes) -> bytes | bytearray:
     """The ciphertext with its tag."""
+    return encrypt_behind(b"", (plain,), aad, nonce, key)
+
+
+def encrypt_behind(head: bytes, plain: tuple[bytes, ...], aad: bytes, nonce: bytes, key: bytes) -> bytes | bytearray:
+    """What goes out: `head` as it is, and the pieces of `plain` sealed as one. They are copied together once."""
     if not DIRECT:
-        return encrypt_by_bindings(plain, aad, nonce, key)
+        return head + encrypt_by_bindings(b"".join(plain), aad, nonce, key)
     if len(nonce) != NONCE_BYTES or len(key) != KEY_BYTES:
         raise ValueError(f"expected a nonce of {NONCE_BYTES} and a key of {KEY_BYTES} bytes")
-    out = bytearray(len(plain) + TAG_BYTES)
-    _encrypt_with(_from_buffer(out), _NULL, plain, len(plain), aad, len(aad), _NULL, nonce, key)
+    out = bytearray().join((head, *plain, _ROOM_FOR_TAG))
+    place = _from_buffer(_BYTES, out) + len(head)
+    _encrypt_with(place, _NULL, place, len(out) - len(head) - TAG_BYTES, aad, len(aad), _NULL, nonce, key)
     return out
 
 
 def decrypt(sealed: bytes, aad: bytes, nonce: bytes, key: bytes) -> bytes:
     """The plain bytes; raises `SignatureError` if the tag doesn't hold."""
+    return bytes(decrypt_behind(0, sealed, aad, nonce, key))
+
+
+def decrypt_behind(at: int, message: bytes, aad: bytes, nonce: bytes, key: bytes) -> bytes | bytearray:
+    """The plain bytes of the ciphertext that stands in `message` from `at` to its end."""
     if not DIRECT:
-        return decrypt_by_bindings(sealed, aad, nonce, key)
+        return decrypt_by_bindings(message[at:], aad, nonce, key)
     if len(nonce) != NONCE_BYTES or len(key) != KEY_BYTES:
         raise ValueError(f"expected a nonce of {NONCE_BYTES} and a key of {KEY_BYTES} bytes")
-    if len(sealed) < TAG_BYTES:
+    size = len(message) - at
+    if size < TAG_BYTES:
         raise SignatureError("a sealed message is too short")
-    out = bytearray(len(sealed) - TAG_BYTES)
-    if _decrypt_with(_from_buffer(out), _NULL, _NULL, sealed, len(sealed), aad, len(aad), nonce, key) != 0:
+    out = bytearray(size - TAG_BYTES)
+    place = _from_buffer(_BYTES, message) + at
+    if _decrypt_with(_from_buffer(out), _NULL, _NULL, place, size, aad, len(aad), nonce, key) != 0:
         raise SignatureError("a sealed message does not hold")
-    return bytes(out)
+    return out
 
 
 def encrypt_by_bindings(plain: bytes, aad: bytes, nonce: bytes, key: bytes) -> bytes:

@@ -46,7 +46,7 @@ class Opened:
     """What a sealed request held: its plain bytes, and what its answer is bound to."""
 
     session: Session
-    plain: bytes
+    plain: bytes | bytearray
     counter: int
 
 

@@ -20,15 +20,15 @@ _HEAD_BYTES: Final = 3
 _OUTSIDE: Final = (OptionNumber.URI_HOST, OptionNumber.URI_PORT)
 
 
-def encode(message: Message) -> bytes:
-    """The bytes that are sealed."""
+def encode(message: Message) -> tuple[bytes, bytes]:
+    """The bytes that are sealed: what stands before the payload, and the payload."""
     for number in _OUTSIDE:
         message.opt.delete_option(number)
     options = message.opt.encode()
-    return b"".join((bytes((message.code,)), len(options).to_bytes(2, "big"), options, message.payload))
+    return b"".join((bytes((message.code,)), len(options).to_bytes(2, "big"), options)), message.payload
 
 
-def decode_request(plain: bytes, outer: Message) -> Message:
+def decode_request(plain: bytes | bytearray, outer: Message) -> Message:
     """The request inside; it came from where the outer one came from."""
     message = _decode(plain, outer)
     if not message.code.is_request():
@@ -36,7 +36,7 @@ def decode_request(plain: bytes, outer: Message) -> Message:
     return message
 
 
-def decode_answer(plain: bytes, outer: Message) -> Message:
+def decode_answer(plain: bytes | bytearray, outer: Message) -> Message:
     """The answer inside."""
     message = _decode(plain, outer)
     if not message.code.is_response():
@@ -44,14 +44,14 @@ def decode_answer(plain: bytes, outer: Message) -> Message:
     return message
 
 
-def _decode(plain: bytes, outer: Message) -> Message:
+def _decode(plain: bytes | bytearray, outer: Message) -> Message:
     size = int.from_bytes(plain[1:_HEAD_BYTES], "big")
     if len(plain) < _HEAD_BYTES + size or size > MAX_OPTION_BYTES:
         raise DocumentError("expected a CoAP message inside", offset=0)
     end = _HEAD_BYTES + size
-    message = Message(code=Code(plain[0]), payload=plain[end:])
+    message = Message(code=Code(plain[0]), payload=bytes(memoryview(plain)[end:]))
     try:
-        rest = message.opt.decode(plain[_HEAD_BYTES:end])
+        rest = message.opt.decode(bytes(plain[_HEAD_BYTES:end]))
     except Exception as error:  # the library raises whatever the bytes lead it to
         raise DocumentError("expected CoAP options inside", offset=_HEAD_BYTES) from error
     if rest:

@@ -13,6 +13,7 @@ import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
+from weakref import WeakValueDictionary
 
 from aiocoap import Message, Unreliable
 from aiocoap.interfaces import EndpointAddress
@@ -23,6 +24,7 @@ from icn_lite.mesh.addresses import PeerAddress
 from icn_lite.mesh.limits import BERT_EXPONENT, UDP_BLOCK_BYTES, UDP_BLOCK_EXPONENT
 from icn_lite.mesh.partial import Partial
 from icn_lite.mesh.requests import Call, Requester, Transport, block_bytes
+from icn_lite.mesh.tcp import Connection
 from icn_lite.model.cid import Cid
 from icn_lite.model.did import Did
 from icn_lite.model.errors import PeerError, PeerRefused
@@ -72,6 +74,7 @@ class Puller:
         self._limits = requester.limits
         self._loop = asyncio.get_running_loop()
         self._without_tcp: dict[PeerAddress, float] = {}
+        self._connections: WeakValueDictionary[PeerAddress, Connection] = WeakValueDictionary()
 
     async def pull(self, provider: PeerAddress, wanted: Wanted, partial: Partial) -> None:
         """Bring `partial` to its end; raises `PeerError`, and leaves in it what came. Nothing is verified here."""
@@ -99,6 +102,9 @@ class Puller:
 
     async def _address(self, provider: PeerAddress, transport: Transport, until_s: float) -> EndpointAddress:
         """The address, or the connection, under which a provider is asked."""
+        known = self._connections.get(provider) if transport == "tcp" else None
+        if known is not None and known.is_open:
+            return known
         request = self._requester.message(provider, transport, Call("GET", table.BLOCK))
         try:
             await self._requester.resolve(provider, request, until_s)
@@ -106,6 +112,8 @@ class Puller:
             if transport == "tcp":
                 self.without_tcp(provider)
             raise
+        if isinstance(request.remote, Connection):
+            self._connections[provider] = request.remote
         return request.remote
 
     async def _ranges(self, provider: PeerAddress, transport: Transport, wanted: Wanted, partial: Partial) -> None:

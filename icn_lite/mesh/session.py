@@ -12,13 +12,14 @@ fifth of the time. Counters are not sent again after a restart, because keys are
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 from icn_lite.mesh import aead
 from icn_lite.mesh.handshake import SID_BYTES
 from icn_lite.mesh.noise import IV_BYTES, Keys
 from icn_lite.model.errors import DocumentError, SignatureError, VerificationError
 
+Plain: TypeAlias = bytes | tuple[bytes, ...]  # in one piece, or in several that stand behind each other
 COUNTER_BYTES: Final = 6
 REQUEST_AAD: Final = b"icn-lite/channel-request/1"
 ANSWER_AAD: Final = b"icn-lite/channel-answer/1"
@@ -59,12 +60,12 @@ def sid_of(message: bytes) -> bytes:
     return message[_SID_AT : _SID_AT + SID_BYTES]
 
 
-def _ciphertext(message: bytes) -> bytes:
-    """What stands behind the headers: one byte string up to the end."""
+def _ciphertext(message: bytes) -> int:
+    """Where the ciphertext begins that stands behind the headers: one byte string up to the end."""
     for width in (1, 2, 3, 5):
-        cipher = message[_CIPHER_AT + width :]
-        if message[_CIPHER_AT : _CIPHER_AT + width] == _byte_string(len(cipher)):
-            return cipher
+        begin = _CIPHER_AT + width
+        if message[_CIPHER_AT:begin] == _byte_string(max(0, len(message) - begin)):
+            return begin
     raise DocumentError("expected a ciphertext that ends where the message does", offset=_CIPHER_AT)
 
 
@@ -79,14 +80,16 @@ class Sealer:
         self._protected = _HEAD + sid + _MIDDLE
         self.counter = 0
 
-    def seal(self, plain: bytes, aad: bytes) -> bytes:
+    def seal(self, plain: Plain, aad: bytes) -> bytes:
         """The sealed message; `counter` is then one more than the one that it bears."""
+        pieces = plain if isinstance(plain, tuple) else (plain,)
         number = self.counter.to_bytes(COUNTER_BYTES, "big")
         nonce = (self._iv ^ self.counter).to_bytes(IV_BYTES, "big")
         self.counter += 1
         protected = self._protected + number
-        cipher = aead.encrypt(plain, _STRUCTURE + protected + _byte_string(len(aad)) + aad, nonce, self._key)
-        return b"".join((_BEGIN, protected, b"\xa0", _byte_string(len(cipher)), cipher))
+        head = b"".join((_BEGIN, protected, b"\xa0", _byte_string(sum(map(len, pieces)) + TAG_BYTES)))
+        structure = _STRUCTURE + protected + _byte_string(len(aad)) + aad
+        return bytes(aead.encrypt_behind(head, pieces, structure, nonce, self._key))
 
 
 class Opener:
@@ -98,13 +101,13 @@ class Opener:
         self._key = key
         self._iv = int.from_bytes(iv, "big")
 
-    def open(self, message: bytes, aad: bytes) -> bytes:
+    def open(self, message: bytes, aad: bytes) -> bytes | bytearray:
         """The plain bytes of a message whose form `sid_of` checked; raises `SignatureError` if it doesn't hold."""
         counter = message[_COUNTER_AT : _COUNTER_AT + COUNTER_BYTES]
         nonce = (self._iv ^ int.from_bytes(counter, "big")).to_bytes(IV_BYTES, "big")
         protected = message[len(_BEGIN) : _CIPHER_AT - 1]
         structure = _STRUCTURE + protected + _byte_string(len(aad)) + aad
-        return aead.decrypt(_ciphertext(message), structure, nonce, self._key)
+        return aead.decrypt_behind(_ciphertext(message), message, structure, nonce, self._key)
 
 
 def counter_of(message: bytes) -> int:
@@ -157,12 +160,12 @@ class AskingEnd:
             Opener(keys.to_initiator, keys.iv_to_initiator),
         )
 
-    def ask(self, plain: bytes) -> tuple[bytes, int]:
+    def ask(self, plain: Plain) -> tuple[bytes, int]:
         """A sealed request and its counter."""
         counter = self.sealer.counter
         return self.sealer.seal(plain, REQUEST_AAD), counter
 
-    def answered(self, message: bytes, counter: int) -> bytes:
+    def answered(self, message: bytes, counter: int) -> bytes | bytearray:
         """The answer to the request with this counter."""
         if sid_of(message) != self.sid:
             raise SignatureError("an answer of another session")
@@ -185,7 +188,7 @@ class AskedEnd:
             Opener(keys.to_responder, keys.iv_to_responder),
         )
 
-    def open(self, message: bytes) -> tuple[bytes, int]:
+    def open(self, message: bytes) -> tuple[bytes | bytearray, int]:
         """A request's plain bytes and counter. Raises `VerificationError` for a repeated one, else as `Opener`."""
         counter = counter_of(message)
         self.window.check(counter)
@@ -193,6 +196,6 @@ class AskedEnd:
         self.window.mark(counter)
         return plain, counter
 
-    def answer(self, plain: bytes, counter: int) -> bytes:
+    def answer(self, plain: Plain, counter: int) -> bytes:
         """A sealed answer to the request with this counter."""
         return self.sealer.seal(plain, answer_aad(counter))

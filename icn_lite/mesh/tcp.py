@@ -17,7 +17,15 @@ from typing import Final, TypeAlias
 from aiocoap import Message, error
 from aiocoap.numbers.codes import CSM, EMPTY, SERVICE_UNAVAILABLE
 from aiocoap.tokenmanager import TokenManager
-from aiocoap.transports.tcp import TCPClient, TcpConnection, TCPServer
+from aiocoap.transports.rfc8323common import CloseConnection
+from aiocoap.transports.tcp import (
+    TCPClient,
+    TcpConnection,
+    TCPServer,
+    _decode_message,
+    _encode_length,
+    _extract_message_size,
+)
 from aiocoap.util import hostportsplit
 
 from icn_lite.mesh.gate import peer_key
@@ -27,6 +35,14 @@ from icn_lite.mesh.refusals import OVERLOAD_RETRY_S
 
 TCP_SLACK_BYTES: Final = 1024  # options and framing beside the payload of one message
 LISTEN_BACKLOG: Final = 64
+
+_LENGTH_BYTES: Final = 5  # of a message's first bytes, which tell how long it is
+_TOKEN_BYTES: Final = 8
+_SMALL_BYTES: Final = 2_048  # of which copies cost less than to avoid them
+_PAYLOAD_MARKER: Final = 0xFF
+_MARKER: Final = bytes((_PAYLOAD_MARKER,))
+_EXTENDED_BYTES: Final = (*(0,) * 13, 1, 2, 0)  # behind a field of this value (15 is refused where it is decoded)
+_EXTENDED_FROM: Final = (0, 13, 269)
 
 Pool: TypeAlias = "Listener | Dialer"
 
@@ -43,12 +59,20 @@ class Connection(TcpConnection):
         )
         self._last_message_s = guard.loop.time()
         self._unsent_bytes = 0
+        self._pieces: list[bytes] = []  # of messages that are not whole yet
+        self._held_bytes = 0
+        self._awaited_bytes = 1  # so many have to be here before it is worth looking
         self._idle: asyncio.TimerHandle | None = None
         self.settled: asyncio.Future[bool] = guard.loop.create_future()  # the peer's settings (CSM) came, or will not
 
     @property
     def last_message_s(self) -> float:
         return self._last_message_s
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a message can still go out on it."""
+        return self._transport is not None and not self._transport.is_closing()
 
     @property
     def peer(self) -> str:
@@ -76,14 +100,53 @@ class Connection(TcpConnection):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes in, whatever is in them."""
-        if self._transport is None or self._transport.is_closing():
+        if not self.is_open:
             return
+        self._pieces.append(data)
+        self._held_bytes += len(data)
         try:
-            super().data_received(data)
+            if self._held_bytes >= self._awaited_bytes:
+                self._cut()
         except Exception as fault:  # noqa: BLE001 - see Exchanges.dispatch_message
             self._guard.refused("malformed_message")
             self.log.warning("closed a connection from %s: %s", self._remote_hostinfo, fault)
             self._transport.abort()
+
+    def _cut(self) -> None:
+        """Take whole messages out of what is here. The library copies all of it once for each piece and message."""
+        held = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        at = 0
+        while (sizes := _extract_message_size(held[at : at + _LENGTH_BYTES])) is not None:
+            end = at + sum(sizes)
+            if end - at > self._my_max_message_size:
+                self.abort("Overly large message announced")
+                return
+            if end > len(held):
+                break
+            message = _message(held, at, end)
+            at = end
+            if not self._took(message) or not self.is_open:
+                return
+        self._pieces = [held[at:]] if at < len(held) else []
+        self._held_bytes = len(held) - at
+        self._awaited_bytes = self._held_bytes + 1 if sizes is None else sum(sizes)
+
+    def _took(self, message: Message) -> bool:
+        """Act on one message; False when the connection ends with it."""
+        message.remote = self
+        if message.code.is_signalling():
+            try:
+                self._process_signaling(message)
+            except CloseConnection as reason:
+                self._ctx._dispatch_error(self, reason.args[0])
+                self._transport.close()
+                return False
+        elif self._remote_settings is None:
+            self.abort("No CSM received")
+            return False
+        else:
+            self._ctx._dispatch_incoming(self, message)
+        return True
 
     def _process_signaling(self, msg: Message) -> None:
         super()._process_signaling(msg)
@@ -91,7 +154,7 @@ class Connection(TcpConnection):
             self.settled.set_result(True)
 
     def _send_message(self, msg: Message) -> None:
-        if self._transport is None or self._transport.is_closing():
+        if not self.is_open:
             if msg.code.is_request():
                 raise error.NetworkError("the TCP connection is closed")  # the library would let its asker wait
             return
@@ -99,7 +162,7 @@ class Connection(TcpConnection):
             self._guard.refused("slow_reader")
             self._transport.abort()
             return
-        super()._send_message(msg)
+        self._transport.write(_serialized(msg))
 
     def touch(self) -> None:
         """A whole message came, or the peer took some of what was sent; sending alone shows no life."""
@@ -124,6 +187,40 @@ class Connection(TcpConnection):
         """Close without waiting for the peer."""
         if self._transport is not None:
             self._transport.abort()
+
+
+def _message(held: bytes, begin: int, end: int) -> Message:
+    """The message that stands there. Of a large one the library would copy the payload once for each option."""
+    if end - begin <= _SMALL_BYTES:
+        return _decode_message(held[begin:end])
+    token_at, token_bytes, _ = _extract_message_size(held[begin : begin + _LENGTH_BYTES])
+    options_at = begin + token_at + token_bytes
+    payload_at = _options_end(held, options_at, end)
+    message = _decode_message(held[begin:payload_at])  # the length in it isn't looked at again
+    message.payload = held[payload_at + 1 : end]
+    return message
+
+
+def _options_end(held: bytes, at: int, end: int) -> int:
+    """Where the options end (RFC 7252 §3.1): at the payload's marker, or where they stop making sense."""
+    while at < end and held[at] != _PAYLOAD_MARKER:
+        fields = held[at] >> 4, held[at] & 0x0F
+        at += 1 + _EXTENDED_BYTES[fields[0]]
+        width = _EXTENDED_BYTES[fields[1]]
+        extended = int.from_bytes(held[at : at + width], "big") + _EXTENDED_FROM[width]
+        at += width + (extended if width else fields[1])
+    return min(at, end)
+
+
+def _serialized(msg: Message) -> bytes:
+    """A message's bytes (RFC 8323 §3.2), its payload copied once."""
+    options = msg.opt.encode()
+    behind = len(options) + (1 + len(msg.payload) if msg.payload else 0)
+    length, extended = _encode_length(behind)
+    if len(msg.token) > _TOKEN_BYTES:
+        raise ValueError("Overly long token")
+    head = bytes((length << 4 | len(msg.token),)), extended, bytes((msg.code,)), msg.token, options
+    return b"".join((*head, _MARKER, msg.payload) if msg.payload else head)
 
 
 def _dispatch(pool: Pool, guard: Guard, connection: Connection, msg: Message) -> None:

@@ -294,6 +294,9 @@ def test_libsodium_called_directly_is_what_pynacl_does(plain: bytes, aad: bytes,
     sealed = bytes(aead.encrypt(plain, aad, nonce, key))
     assert sealed == aead.encrypt_by_bindings(plain, aad, nonce, key)
     assert aead.decrypt(sealed, aad, nonce, key) == aead.decrypt_by_bindings(sealed, aad, nonce, key) == plain
+    pieces = (plain[:7], plain[7:])
+    assert aead.encrypt_behind(aad, pieces, aad, nonce, key) == aad + sealed
+    assert aead.decrypt_behind(len(aad), aad + sealed, aad, nonce, key) == plain
     for changed in (sealed[:-1], sealed[:-1] + bytes([sealed[-1] ^ 1]), b""):
         for decrypt in (aead.decrypt, aead.decrypt_by_bindings):
             with pytest.raises((SignatureError, ValueError)):
