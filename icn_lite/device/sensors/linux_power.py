@@ -8,7 +8,7 @@ file that is refused is not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -41,8 +41,7 @@ class _Battery:
     current_ua: int | None
     voltage_uv: int | None
     power_uw: int | None
-    to_empty_s: int | None
-    to_full_s: int | None
+    left_s: int | None
 
     def energy_mj(self, amount: int | None) -> int | None:
         """What `now` or `full` is in millijoule; a charge needs a voltage, which is taken to stay."""
@@ -86,11 +85,11 @@ class LinuxPower:
             elif kind == _OF_A_DEVICE:
                 continue
             elif kind != "Battery":
-                online = read_int(supply / "online")
+                online = read_int(f"{supply}/online")
                 if not online.missing:  # fuel gauges of phones are supplies of their own kind without it
                     chargers.append(online)
-            elif read_int(supply / "present").value != 0:  # 0: an empty bay; many phones have no such file
-                batteries.append(_read_battery(supply))
+            elif read_int(f"{supply}/present").value != 0:  # 0: an empty bay; many phones have no such file
+                batteries.append(_read_battery(supply.name, str(supply)))
         if not batteries:
             if refused:  # the supply that hides may be the battery
                 return [unknown(q, _SOURCE, refused) for q in (Quantity.BATTERY_PRESENT, *_BATTERY_QUANTITIES)]
@@ -107,29 +106,37 @@ class LinuxPower:
         return found
 
 
-def _read_battery(supply: Path) -> _Battery:
-    now, full = (read_int(supply / name).value for name in ("energy_now", "energy_full"))
+def _read_battery(name: str, folder: str) -> _Battery:
+    def number(attribute: str) -> FileNumber:
+        return read_int(f"{folder}/{attribute}")
+
+    status = read_text(f"{folder}/status").text or "Unknown"
+    now, full = number("energy_now").value, number("energy_full").value
     use_energy = now is not None and full is not None
     if not use_energy:
-        now, full = (read_int(supply / name).value for name in ("charge_now", "charge_full"))
+        now, full = number("charge_now").value, number("charge_full").value
     return _Battery(
-        name=supply.name,
-        status=read_text(supply / "status").text or "Unknown",
-        pct=read_int(supply / "capacity"),
+        name=name,
+        status=status,
+        pct=number("capacity"),
         now=now,
         full=full,
         unit="energy" if use_energy else "charge",
-        temp_dc=read_int(supply / "temp").value,
-        current_ua=read_int(supply / "current_now").value,
-        voltage_uv=read_int(supply / "voltage_now").value,
-        power_uw=read_int(supply / "power_now").value,
-        to_empty_s=_first(supply, "time_to_empty_now", "time_to_empty_avg"),
-        to_full_s=_first(supply, "time_to_full_now", "time_to_full_avg"),
+        temp_dc=number("temp").value,
+        current_ua=number("current_now").value,
+        voltage_uv=number("voltage_now").value,
+        power_uw=number("power_now").value,
+        left_s=_left_s(status, number),
     )
 
 
-def _first(supply: Path, *names: str) -> int | None:
-    return next((value for name in names if (value := read_int(supply / name).value) is not None), None)
+def _left_s(status: str, number: Callable[[str], FileNumber]) -> int | None:
+    """The gauge's own forecast, if it has one: to empty or to full, whichever way it goes."""
+    goal = {"Discharging": "time_to_empty", "Charging": "time_to_full"}.get(status)
+    if goal is None:
+        return None
+    now = number(f"{goal}_now").value
+    return number(f"{goal}_avg").value if now is None else now
 
 
 def _readings(batteries: Sequence[_Battery], chargers: Sequence[FileNumber]) -> list[Reading]:
@@ -157,10 +164,10 @@ def _rates(batteries: Sequence[_Battery]) -> Iterator[Reading]:
     statuses = {battery.status for battery in batteries}
     told = batteries[0] if len(batteries) == 1 else None
     if "Discharging" in statuses and "Charging" not in statuses:
-        yield from _time(Quantity.BATTERY_TO_EMPTY, told.to_empty_s if told else None, energy_mj, power_mw)
+        yield from _time(Quantity.BATTERY_TO_EMPTY, told.left_s if told else None, energy_mj, power_mw)
     elif "Charging" in statuses and "Discharging" not in statuses:
         missing_mj = None if full_mj is None or energy_mj is None else full_mj - energy_mj
-        yield from _time(Quantity.BATTERY_TO_FULL, told.to_full_s if told else None, missing_mj, power_mw)
+        yield from _time(Quantity.BATTERY_TO_FULL, told.left_s if told else None, missing_mj, power_mw)
 
 
 def _time(quantity: Quantity, told_s: int | None, energy_mj: int | None, power_mw: int | None) -> Iterator[Reading]:

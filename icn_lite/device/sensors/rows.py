@@ -31,7 +31,7 @@ from icn_lite.device.sensors.termux import BATTERY_COMMAND, TermuxBattery, Termu
 
 COMMANDS: Final = "commands"
 BUS_SOCKET: Final = Path("/run/dbus/system_bus_socket")  # D-Bus specification, "System message bus"
-# Who uses the device and what it is connected to: a look every ten seconds is as good as one every second.
+# Memory, users and what it is connected to: a look every ten seconds is as good as one every second.
 SLOWLY: Final = Pace(busy_ms=10_000, idle_ms=60_000)
 
 
@@ -65,8 +65,9 @@ def default_sources(
         rows.append(RaspberryFirmware(run))
     if has("busctl") and (root != Path("/") or BUS_SOCKET.exists()):
         rows += [UPower(run), NetworkManager(run), Logind(run, root)]
-    rows += [System(root), ForeignLoad(root, pids)]
-    rows += [Spaced(source, SLOWLY) for source in (LinuxNetwork(root), Frequencies(root), Terminals(root))]
+    rows.append(ForeignLoad(root, pids))
+    slow = (System(root), LinuxNetwork(root), Frequencies(root), Terminals(root))
+    rows += [Spaced(source, SLOWLY) for source in slow]
     if root == Path("/"):
         rows.append(LocalTime())
     return rows
