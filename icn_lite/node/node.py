@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from icn_lite import __version__
 from icn_lite.device.catalogue import detect, is_termux, load_profile
 from icn_lite.device.profile import Profile
+from icn_lite.device.sensors.hub import clock_ms
 from icn_lite.market.settle import account_of, grant
 from icn_lite.mesh.client import Client
 from icn_lite.mesh.endpoint import Endpoint, EndpointConfig
@@ -37,10 +38,12 @@ from icn_lite.node.clock import Clock
 from icn_lite.node.commands import Commands
 from icn_lite.node.config import Config, Role
 from icn_lite.node.control import ControlServer, Json
+from icn_lite.node.device_view import care_view
 from icn_lite.node.directories import Directories
 from icn_lite.node.execution import Executions
 from icn_lite.node.handlers import Handlers
 from icn_lite.node.home import Home
+from icn_lite.node.learning import LearnedFile
 from icn_lite.node.memberships import Memberships
 from icn_lite.node.neighbourhood import Neighbourhood
 from icn_lite.node.offers import ExecutorPolicy
@@ -106,6 +109,7 @@ class Node:
         self.endpoint = Endpoint(EndpointConfig(config.bind, config.port, limits, admission), self.handlers)
         hub = sensors_beside(self.profile, config, self.pool)
         self.care = Care(self.profile, hub, self.pool, self.shell.changed.ring)
+        self.care.fuel_per_s = lambda: self.fuel.fuel_per_s
         self.handlers.device_state = device_state(self.profile, hub)
         self.originations: Originations | None = None
         self.executions: Executions | None = None
@@ -137,6 +141,7 @@ class Node:
         self.memberships.load()
         self.memberships.ensure_one()
         await stack.enter_async_context(self.pool)
+        await stack.enter_async_context(LearnedFile(self.options.home.path, self.profile.name).beside(self.care))
         await self.care.look()
         if not config.offline:
             await self._listen(stack)
@@ -346,6 +351,7 @@ class Node:
             "allowance": allowance.level.value,
             "duty_pm": allowance.duty_pm,
             "reasons": list(allowance.reasons),
+            "device": care_view(self.profile, self.care, clock_ms()),
             "open": config.open,
             "offline": config.offline,
             "cooperatives": list[Json](views.cooperatives_view(self.memberships)),
