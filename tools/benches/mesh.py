@@ -9,8 +9,8 @@ endpoint, and for blocks the hash too.
 from __future__ import annotations
 
 import asyncio
-import secrets
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -27,12 +27,9 @@ from icn_lite.mesh.endpoint import Endpoint, EndpointConfig
 from icn_lite.mesh.limits import MeshLimits
 from icn_lite.mesh.requests import Call, Transport
 from icn_lite.model.cid import Cid
-from icn_lite.model.cose import KeySigner
-from icn_lite.node.clock import Clock
-from icn_lite.node.cooperatives import new_key
-from icn_lite.node.fleet import enrol
-from icn_lite.node.home import Home
-from icn_lite.node.memberships import Memberships
+
+sys.path.insert(0, str(Path(__file__).parent))
+from _members import members
 
 RUNS = 5
 REQUESTS = 300
@@ -176,24 +173,13 @@ async def _in_turns(
     return times
 
 
-def _members(folder: Path) -> tuple[Memberships, Memberships]:
-    """Two members of one cooperative."""
-    key, made = new_key(), []
-    for name in ("server", "asker"):
-        home, signer = Home(folder / name), KeySigner(secrets.token_bytes(32))
-        enrol(home, signer, key, "bench")
-        made.append(Memberships(home.cooperatives, signer, Clock(), secrets.token_bytes))
-        made[-1].load()
-    return made[0], made[1]
-
-
 async def _guarding(stage: _Stage) -> list[Row]:
     """The same requests in a session beside those without, and how often two members shake hands."""
     with tempfile.TemporaryDirectory(prefix="icn-bench-") as folder:
         blocks = {Cid.of_raw(SMALL_BLOCK): SMALL_BLOCK}
         ends = [
-            Endpoint(EndpointConfig("127.0.0.1", 0, LIMITS, members), _Node(blocks))  # type: ignore[arg-type]
-            for members in _members(Path(folder))
+            Endpoint(EndpointConfig("127.0.0.1", 0, LIMITS, belonging), _Node(blocks))  # type: ignore[arg-type]
+            for belonging in members(Path(folder), "server", "asker")
         ]
         for end in ends:
             await end.start()

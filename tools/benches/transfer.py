@@ -1,7 +1,8 @@
 """How long blobs take: over loopback beside plain aiocoap, from two peers, and over a lossy link.
 
-Over loopback a blob is fetched in verified leaves by coap+tcp, in turns with aiocoap's own server and client, which
-verify nothing. The lossy link is between two network namespaces with the kernel's own TCP (`tools/lossy_tun.py`).
+Over loopback a blob is fetched in verified leaves by coap+tcp, in the open and sealed in a session between two members
+as nodes do, in turns with aiocoap's own server and client, which verify nothing. The lossy link is between two network
+namespaces with the kernel's own TCP (`tools/lossy_tun.py`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import random
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -25,6 +27,10 @@ from icn_lite.mesh.endpoint import Endpoint, EndpointConfig
 from icn_lite.mesh.limits import MeshLimits
 from icn_lite.model import unixfs
 from icn_lite.model.cid import Cid
+from icn_lite.node.memberships import Memberships
+
+sys.path.insert(0, str(Path(__file__).parent))
+from _members import members
 
 RUNS = 15
 SIZE = 8 << 20
@@ -66,12 +72,21 @@ class _Plain(Resource):  # type: ignore[misc]
 
 
 async def _loopback() -> list[Row]:
+    with tempfile.TemporaryDirectory(prefix="icn-bench-") as folder:
+        return await _between(members(Path(folder), "asker", "server"))
+
+
+async def _between(belonging: list[Memberships]) -> list[Row]:
     data = random.Random(SEED).randbytes(SIZE)
     cid, node = unixfs.blob_cid(data), _Node(data)
-    endpoints = [Endpoint(EndpointConfig("127.0.0.1", 0, LIMITS), node) for _ in range(3)]  # type: ignore[arg-type]
+    endpoints = [
+        Endpoint(EndpointConfig("127.0.0.1", 0, LIMITS, admission), node)  # type: ignore[arg-type]
+        for admission in (None, None, None, *belonging)
+    ]
     for endpoint in endpoints:
         await endpoint.start()
-    client, uris = Client(endpoints[0]), [f"coap://127.0.0.1:{endpoint.port}" for endpoint in endpoints[1:]]
+    client, guarded = Client(endpoints[0]), Client(endpoints[3])
+    uris = [f"coap://127.0.0.1:{endpoint.port}" for endpoint in (*endpoints[1:3], endpoints[4])]
     site = Site()
     site.add_resource(("blob",), _Plain(data))
     udp, tcp = bind_sockets("127.0.0.1", 0)
@@ -86,14 +101,17 @@ async def _loopback() -> list[Row]:
         assert len(await client.fetch_block(uris[:1], cid, SIZE)) == SIZE
 
     async def from_two() -> None:
-        assert len(await client.fetch_block(uris, cid, SIZE)) == SIZE
+        assert len(await client.fetch_block(uris[:2], cid, SIZE)) == SIZE
+
+    async def sealed() -> None:
+        assert len(await guarded.fetch_block(uris[2:], cid, SIZE)) == SIZE
 
     async def unverified() -> None:
         response = await plain.request(Message(code=GET, uri=f"coap+tcp://127.0.0.1:{port}/blob")).response
         assert len(response.payload) == SIZE
 
     try:
-        one, two, peer = await _in_turns(from_one, from_two, unverified)
+        one, two, own, peer = await _in_turns(from_one, from_two, sealed, unverified)
     finally:
         for context in (plain, plain_server):
             await context.shutdown()
@@ -103,7 +121,9 @@ async def _loopback() -> list[Row]:
     return [
         {"name": "fetch a blob of 8 MiB in verified leaves, coap+tcp (peer: aiocoap, unverified)", "value": one,
          "unit": "ms", "peer": peer, "goal": goal, "ok": one <= goal},
-        {"name": "the same from two peers at once", "value": two, "unit": "ms", "peer": peer},
+        {"name": "the same between two members, sealed (peer: aiocoap, unsealed, unverified)", "value": own,
+         "unit": "ms", "peer": peer, "goal": goal, "ok": own <= goal},
+        {"name": "the same from two peers at once, unsealed", "value": two, "unit": "ms", "peer": peer},
     ]  # fmt: skip
 
 
