@@ -5,6 +5,7 @@ What the store marks as receipts come in is worked out here when it is asked for
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import cast
@@ -19,6 +20,7 @@ from icn_lite.work.library import Fork, Found, Known, Taken
 from icn_lite.work.reconcile import Items, SortedItems
 
 Receipt = Sealed[ExecutionReceipt]
+text = functools.lru_cache(maxsize=1 << 16)(str)  # of CIDs: base32 would be most of a simulation's time
 
 
 @dataclass
@@ -28,11 +30,15 @@ class Chain:
     at: dict[int, dict[Cid, Receipt]] = field(default_factory=dict)
     total: int = 0
     count: int = 0
+    told: Head | None = None  # until it changes, with its name
+    name: bytes = b""
 
     def copy(self) -> Chain:
         return Chain({seq: dict(same) for seq, same in self.at.items()}, self.total, self.count)
 
     def head(self, executor: Did) -> Head:
+        if self.told is not None:
+            return self.told
         following = max(self.at) + 1
         gaps: list[Stretch] = []
         if len(self.at) < following:
@@ -41,9 +47,15 @@ class Chain:
                 if seq > before and len(gaps) < MAX_GAPS:
                     gaps.append(Stretch(before, seq))
                 before = seq + 1
-        tip = min(self.at[following - 1], key=str)
+        tip = min(self.at[following - 1], key=text)
         total = (self.total % (1 << 256)).to_bytes(32, "big")
-        return Head(executor, following, self.count, self.count - len(self.at), total, tip, tuple(gaps))
+        self.told = Head(executor, following, self.count, self.count - len(self.at), total, tip, tuple(gaps))
+        self.name = self.told.id
+        return self.told
+
+    def name_of(self, executor: Did) -> bytes:
+        self.head(executor)
+        return self.name
 
 
 @dataclass
@@ -54,19 +66,20 @@ class MemoryLibrary:
     acks: dict[Cid, Sealed[AnchorAck]] = field(default_factory=dict)
     forks: dict[tuple[Cid, Cid], Fork] = field(default_factory=dict)
     receipts: dict[Cid, Receipt] = field(default_factory=dict)
+    dropped: set[Cid] = field(default_factory=set)  # whose bytes were let go
 
     def copy(self) -> MemoryLibrary:
         chains = {did: chain.copy() for did, chain in self.chains.items()}
-        return MemoryLibrary(chains, dict(self.acks), dict(self.forks), dict(self.receipts))
+        return MemoryLibrary(chains, dict(self.acks), dict(self.forks), dict(self.receipts), set(self.dropped))
 
     # -- Library
 
     def inventory(self) -> Items:
-        heads = [(0, chain.head(did).id) for did, chain in self.chains.items()]
+        heads = [(0, chain.name_of(did)) for did, chain in self.chains.items()]
         return SortedItems([*heads, *((0, ack_id(cid)) for cid in self.acks)])
 
     def explain(self, ids: Sequence[bytes]) -> tuple[list[Head], list[bytes]]:
-        heads = {head.id: head for did, chain in self.chains.items() for head in (chain.head(did),)}
+        heads = {chain.name_of(did): chain.head(did) for did, chain in self.chains.items()}
         acks = {ack_id(cid): sealed.block for cid, sealed in self.acks.items()}
         return [heads[name] for name in ids if name in heads], [acks[name] for name in ids if name in acks]
 
@@ -91,8 +104,9 @@ class MemoryLibrary:
     def read(self, part: Part) -> Iterator[Found]:
         chain = self.chains.get(part.executor, Chain())
         for seq in sorted(seq for seq in chain.at if part.stretch.first <= seq < part.stretch.end):
-            for cid in sorted(chain.at[seq], key=str):
-                if seq > part.stretch.first or part.after is None or str(cid) > str(part.after):
+            for cid in sorted(chain.at[seq], key=text):
+                behind = seq > part.stretch.first or part.after is None or text(cid) > text(part.after)
+                if behind and cid not in self.dropped:
                     yield Found(seq, cid, chain.at[seq][cid].block)
 
     def pick(self, executor: Did, place: Place) -> bytes | None:
@@ -118,7 +132,7 @@ class MemoryLibrary:
         chain = self.chains.setdefault(receipt.executor, Chain())
         same = chain.at.setdefault(receipt.seq, {})
         found = [Fork(receipt.executor, receipt.seq, (min(cid, other), max(cid, other))) for other in same]
-        before = sorted(chain.at.get(receipt.seq - 1, {}), key=str)
+        before = sorted(chain.at.get(receipt.seq - 1, {}), key=text)
         if before and receipt.prev not in before:
             found.append(Fork(receipt.executor, receipt.seq, (before[0], cid), broken=True))
         for other, behind in chain.at.get(receipt.seq + 1, {}).items():
@@ -127,6 +141,7 @@ class MemoryLibrary:
         same[cid] = sealed
         chain.total += int.from_bytes(cid.digest, "big")
         chain.count += 1
+        chain.told = None
         self.receipts[cid] = sealed
         fresh = [fork for fork in found if fork.receipts not in self.forks]
         self.forks |= {fork.receipts: fork for fork in fresh}
@@ -152,12 +167,15 @@ class MemoryLibrary:
 
     # -- what the store marks
 
-    def whole(self) -> set[Cid]:
-        """Receipts before which everything is here."""
+    def whole(self, executor: Did) -> set[Cid]:
+        """Receipts of a chain before which everything is here."""
         found: set[Cid] = set()
-        for chain in self.chains.values():
-            for seq in sorted(chain.at):
-                found |= {cid for cid, one in chain.at[seq].items() if seq == 0 or one.document.prev in found}
+        chain = self.chains.get(executor, Chain())
+        for seq in sorted(chain.at):
+            more = {cid for cid, one in chain.at[seq].items() if seq == 0 or one.document.prev in found}
+            if not more:
+                break
+            found |= more
         return found
 
     def anchored(self) -> set[Cid]:
@@ -177,6 +195,6 @@ class MemoryLibrary:
 
     def tips(self, executor: Did) -> list[Receipt]:
         """The last receipts up to which everything is here."""
-        whole, chain = self.whole(), self.chains.get(executor, Chain())
+        whole, chain = self.whole(executor), self.chains.get(executor, Chain())
         named = {one.document.prev for same in chain.at.values() for one in same.values() if one.cid in whole}
         return [one for same in chain.at.values() for one in same.values() if one.cid in whole and one.cid not in named]
