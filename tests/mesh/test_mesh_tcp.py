@@ -52,7 +52,7 @@ def test_one_message_is_written_and_read_as_the_library_does(message: Message, b
 @SOME
 @given(st.binary(max_size=200), st.integers(0, 12))
 def test_bytes_that_are_no_options_are_refused_alike(junk: bytes, token_bytes: int) -> None:
-    body = junk + b"\xff" + bytes(5_000)  # long enough for the way of its own
+    body = junk + b"\xff" * 2_100  # long enough for the way of its own
     length = len(body) - 269
     data = bytes((14 << 4 | token_bytes,)) + length.to_bytes(2, "big") + bytes((1,)) + bytes(token_bytes) + body
     outcomes: list[object] = []
