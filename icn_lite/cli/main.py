@@ -44,6 +44,7 @@ COMMANDS: Final = {
     "guest": Row("icn_lite.cli.guest", "Begin a guest of one's own, in C, Rust or AssemblyScript."),
     "check": Row("icn_lite.cli.check", "Say whether a WASM module is accepted, and why not."),
     "status": Row("icn_lite.cli.status", "Show this node at a glance."),
+    "why": Row("icn_lite.cli.why", "Say what this device may lend now, and why."),
     "jobs": Row("icn_lite.cli.jobs", "List jobs that this node submitted or works on."),
     "job": Row("icn_lite.cli.jobs", "Show a job with its receipts."),
     "peers": Row("icn_lite.cli.peers", "List the nodes that this one knows."),

@@ -25,8 +25,10 @@ MAX_NOTE_BYTES: Final = 256
 def status(app: App) -> None:
     """Show this node: identity, whether it runs, jobs, receipts, mana, blocks, peers, counters.
 
-    While it runs it adds what only it knows: addresses, profile, allowance and its reasons, leases (`node` in JSON).
+    While it runs it adds what only it knows: addresses, profile, leases, and as `icn-lite why` does, allowance, limits
+    and the last hours of the device (`node` in JSON).
     """
+    from icn_lite.cli import care_report
     from icn_lite.node.keys import read_key_file
 
     home = app.existing_home()
@@ -51,8 +53,13 @@ def status(app: App) -> None:
     facts = [("did", str(key.did)), ("home", str(home.path)), ("running", running)]
     facts += [(name, _shown(document[name])) for name in _STORED]
     if isinstance(live, dict):
-        facts += [(name, _shown(value)) for name, value in live.items() if name not in document]
+        told = {*document, "device", "allowance", "duty_pm", "reasons"}
+        facts += [(name, _shown(value)) for name, value in live.items() if name not in told]
     app.out.facts(facts)
+    device = live.get("device") if isinstance(live, dict) else None
+    if isinstance(device, dict):
+        app.out.line()
+        care_report.tell(app.out, device)
 
 
 _STORED: Final = ("mana", "jobs", "receipts", "chain_head", "blocks", "block_bytes", "peers", "counters")
