@@ -23,6 +23,7 @@ from icn_lite.device.sensors.termux import BATTERY_PACE, TermuxBattery, TermuxWi
 
 FIXTURES = Path(__file__).parent / "fixtures"
 PLUGIN = Path(__file__).parents[2] / "tools" / "plugins" / "pijuice.py"
+README = Path(__file__).parents[2] / "icn_lite" / "device" / "README.md"
 Q = Quantity
 MIN_MS = BATTERY_PACE.busy_ms
 
@@ -329,12 +330,18 @@ class TestOwnCommand:
         with pytest.raises(CommandFailed, match=reason):
             parse_own(answer, "mine")
 
+    def test_the_readme_lists_them_with_their_units(self) -> None:
+        text = README.read_text()
+        begin, end = text.index("<!-- quantities -->"), text.index("<!-- end of quantities -->")
+        rows = [[cell.strip(" `") for cell in line.split("|")] for line in text[begin:end].splitlines()[3:]]
+        assert [(row[1], row[2]) for row in rows] == [(name, UNITS[q]) for name, q in QUANTITIES.items()]
+
     def test_absurd_values_are_unknown(self) -> None:
         readings = Readings.of(parse_own(b'{"battery_pct": 760, "soc_temp": 52}', "mine"))
         assert readings.get(Q.BATTERY_PCT).why_unknown == "760 % is absurd"
 
     def test_every_quantity_but_the_nodes_own_can_be_given(self) -> None:
-        assert set(QUANTITIES.values()) == set(Q) - {Q.GUESTS, Q.LOCAL_MINUTE}
+        assert set(QUANTITIES.values()) == set(Q) - {Q.GUESTS, Q.WORK_PM, Q.WORK_LEFT, Q.LOCAL_MINUTE}
         assert all(name.isidentifier() for name in QUANTITIES)
 
     @pytest.mark.parametrize(

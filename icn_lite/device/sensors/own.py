@@ -25,7 +25,8 @@ from icn_lite.device.sensors.source import Pace
 PACE: Final = Pace(busy_ms=10_000, idle_ms=60_000)
 MAX_REASON_CHARS: Final = 200
 # Not a sensor's: what the node itself measures or asks its clock for.
-QUANTITIES: Final = {q.value: q for q in Quantity if q not in (Quantity.GUESTS, Quantity.LOCAL_MINUTE)}
+NODES_OWN: Final = frozenset((Quantity.GUESTS, Quantity.WORK_PM, Quantity.WORK_LEFT, Quantity.LOCAL_MINUTE))
+QUANTITIES: Final = {quantity.value: quantity for quantity in Quantity if quantity not in NODES_OWN}
 
 
 class OwnCommand(Asked):
