@@ -14,7 +14,6 @@ from typing import Final
 
 from icn_lite.model.bid import Bid
 from icn_lite.model.cid import Cid
-from icn_lite.model.did import Did
 from icn_lite.model.job import SelectionStrategy
 
 
@@ -29,22 +28,31 @@ class Offer:
 
 def select(offers: Iterable[Offer], strategy: SelectionStrategy, count: int, seed: bytes = b"") -> tuple[Offer, ...]:
     """The best `count` offers of distinct bidders, best first; fewer where there are fewer bidders."""
-    ranked = sorted(offers, key=lambda offer: (*_KEYS[strategy](offer), offer.cid.digest))
-    by_bidder: dict[Did, Offer] = {}
+    ranked = sorted(offers, key=_KEYS[strategy])
+    by_bidder: dict[bytes, Offer] = {}
     for offer in ranked:
-        by_bidder.setdefault(offer.bid.bidder, offer)
+        by_bidder.setdefault(offer.bid.bidder.public_key, offer)
     distinct = tuple(by_bidder.values())
     if strategy is SelectionStrategy.RANDOM:
         return _draw(distinct, count, seed)
     return distinct[: max(count, 0)]
 
 
-Key = Callable[[Offer], tuple[int, ...]]
-_KEYS: Final[Mapping[SelectionStrategy, Key]] = {
-    SelectionStrategy.LOWEST_PRICE: lambda offer: (offer.bid.price, -offer.score_ppm),
-    SelectionStrategy.FASTEST_DELIVERY: lambda offer: (offer.bid.completion_ms, -offer.score_ppm),
-    SelectionStrategy.BEST_SCORE: lambda offer: (-offer.score_ppm,),
-    SelectionStrategy.RANDOM: lambda offer: (),
+def _best(offer: Offer) -> bytes:
+    """Where an offer stands by its score, as bytes: one comparison of memory instead of several of numbers."""
+    return (_MOST_SCORE - offer.score_ppm).to_bytes(_SCORE_BYTES, "big") + offer.cid.digest
+
+
+_SCORE_BYTES: Final = 4
+_MOST_SCORE: Final = (1 << 8 * _SCORE_BYTES) - 1  # scores are parts per million, far below
+_AMOUNT_BYTES: Final = 8  # mana and milliseconds stay below 2^50
+_KEYS: Final[Mapping[SelectionStrategy, Callable[[Offer], bytes]]] = {
+    SelectionStrategy.LOWEST_PRICE: lambda offer: offer.bid.price.to_bytes(_AMOUNT_BYTES, "big") + _best(offer),
+    SelectionStrategy.FASTEST_DELIVERY: (
+        lambda offer: offer.bid.completion_ms.to_bytes(_AMOUNT_BYTES, "big") + _best(offer)
+    ),
+    SelectionStrategy.BEST_SCORE: _best,
+    SelectionStrategy.RANDOM: lambda offer: offer.cid.digest,
 }
 
 

@@ -112,7 +112,7 @@ class Offers:
         kept = self._kept.get(job_id)
         if kept is None:
             view = self._view()
-            answer = bidding.consider(sealed.document, view)
+            answer = bidding.consider(sealed.document, view, job_id)
             if held_back := self._policy.may_begin():  # the device's own words tell more than what it advertises
                 answer = Refusal(JobErrorCode.RESOURCE_EXHAUSTED, "device", held_back)
             elif isinstance(answer, Bid):

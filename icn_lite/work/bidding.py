@@ -72,12 +72,12 @@ class BidderView:
     attestation: Cid | None = None
 
 
-def consider(announcement: JobAnnouncementV1, view: BidderView) -> Bid | Refusal:
-    """A bid for an announced job, or why there is none."""
+def consider(announcement: JobAnnouncementV1, view: BidderView, job_id: Cid | None = None) -> Bid | Refusal:
+    """A bid for an announced job, or why there is none; `job_id` spares the hashing where it is known."""
     answer = match(announcement.job, view.capability)
     misfit = answer if isinstance(answer, Refusal) else None
     refusal = _first(_ADDRESSED, announcement, view) or misfit or _first(_RUNNABLE, announcement, view)
-    return refusal or _offer(announcement, view)
+    return refusal or _offer(announcement, view, job_id)
 
 
 # Each check answers a sentence, or what is missing in numbers; nothing where the node can.
@@ -176,7 +176,7 @@ def _first(rows: tuple[Row, ...], announcement: JobAnnouncementV1, view: BidderV
     return None
 
 
-def _offer(announcement: JobAnnouncementV1, view: BidderView) -> Bid | Refusal:
+def _offer(announcement: JobAnnouncementV1, view: BidderView, job_id: Cid | None) -> Bid | Refusal:
     job, capability = announcement.job, view.capability
     limit, price = price_limit(job), _price(job, view)
     if price > limit:
@@ -195,7 +195,7 @@ def _offer(announcement: JobAnnouncementV1, view: BidderView) -> Bid | Refusal:
     return Bid(
         bidder=view.did,
         job_originator=job.submitter,
-        job_id=job.id,
+        job_id=job_id or job.id,
         nonce=view.nonce,
         price=price,
         completion_time=view.now_s + needed_ms // 1000,

@@ -5,6 +5,7 @@ by lowest price, and by lot. What comes out is what a cooperative asks about: ar
 what does it cost in joules, how much is run for nothing.
 
     tools/sim_market --json | jq '.strategies'
+    tools/sim_market --scaling
     tools/sim_market --devices 200 --jobs 100 --svg plots/
 """
 
@@ -55,6 +56,8 @@ SHARDS_EACH: Final = 3  # a crew has an executor for so many shards
 BIDDING_MS: Final = 5_000
 LEASE_MS: Final = 20 * 60_000  # when a silent executor's shards go to somebody else
 VANISH_SHARE: Final = 0.01  # shards whose device leaves the house, crashes, or loses its Wi-Fi
+AUCTION_SIZES: Final = (250, 1_000, 4_000, 16_000)
+AUCTION_REPEATS: Final = 3
 SUBMITTER: Final = Did(b"\xff" * 32)
 RICH: Final = 1 << 40  # nobody is kept from bidding by its stake here
 MODULE: Final = Cid.of_raw(b"module")
@@ -137,6 +140,15 @@ STRATEGIES: Final = (
 )
 
 
+BARS: Final = (
+    ("completed_share", "Jobs done in time, share"),
+    ("gini", "Inequality of earnings, Gini"),
+    ("kj_a_job", "Energy a job, kJ"),
+    ("wasted_share", "Work run for nothing, share"),
+    ("mana_a_job", "Mana a job"),
+)
+
+
 def make_jobs(count: int, devices: int, rng: random.Random) -> list[Job]:
     """`count` jobs over the day, each with its audience; shards of 0.1 to 20 giga-fuel."""
     jobs = []
@@ -210,7 +222,7 @@ class Market:
         for index in job.audience:
             device = self.devices[index]
             view = device.view(now_ms, index.to_bytes(16, "big"))
-            answer = consider(announcement, view)
+            answer = consider(announcement, view, job.id)
             if not isinstance(answer, Bid):
                 self.tally.refusals[answer.reason] += 1
                 continue
@@ -361,8 +373,8 @@ def simulate(strategy: Strategy, devices: int, jobs: int, seed: int) -> tuple[Ou
     return figures, earned
 
 
-def auction_cost(seed: int) -> list[dict[str, float]]:
-    """Seconds to choose among n bids, and the same divided by n log n: it does not grow with n."""
+def auction_cost(seed: int) -> dict[str, object]:
+    """Processor time to check, score and choose among n bids, the dearest way of choosing; and how it grows."""
     device = make_devices(1, random.Random(seed))[0]
     job = make_jobs(1, 1, random.Random(seed))[0]
     generous = replace(job.spec, budget=Budget(max_total=RICH), deadline=job.spec.deadline + 10**7)
@@ -370,19 +382,56 @@ def auction_cost(seed: int) -> list[dict[str, float]]:
     bid = consider(JobAnnouncementV1(SUBMITTER, generous, BIDDING_MS, (), bytes(16)), view)
     if not isinstance(bid, Bid):
         raise SystemExit(f"the standard device of seed {seed} doesn't bid: {bid.message}")
+    tender, bidder = Tender(bid.job_id, generous, 10**9, BIDDING_MS), Bidder(RICH, capability=view.capability)
     rng, rows = random.Random(seed), []
-    for count in (1_000, 4_000, 16_000, 64_000):
-        bids = [replace(bid, bidder=Did(number.to_bytes(32, "big"))) for number in range(count)]
-        offers = [Offer(Cid.of_dag_cbor(made.bidder.public_key), made, rng.randrange(10**6)) for made in bids]
-        seconds = []
-        for strategy in (SelectionStrategy.BEST_SCORE, SelectionStrategy.RANDOM):
-            begun = time.perf_counter()
-            select(offers, strategy, count // 4, b"seed")
-            seconds.append(time.perf_counter() - begun)
-        worst = max(seconds)
-        share = worst * 1e9 / (count * math.log2(count))
-        rows.append({"bids": count, "seconds": round(worst, 4), "ns_per_n_log_n": round(share, 1)})
-    return rows
+    for count in AUCTION_SIZES:
+        bids = [
+            replace(bid, bidder=Did(number.to_bytes(32, "big")), price=rng.randrange(bid.price))
+            for number in range(count)
+        ]
+        names = [Cid.of_dag_cbor(made.bidder.public_key) for made in bids]
+        judging, choosing = [], []
+        for _ in range(AUCTION_REPEATS):
+            begun = time.process_time()
+            offers = []
+            for name, made in zip(names, bids, strict=True):
+                validate_bid(made, tender, bidder)
+                score = score_bid(made, generous, remaining_ms=tender.remaining_ms, reputation_ppm=500_000)
+                offers.append(Offer(name, made, score.total_ppm))
+            judging.append(time.process_time() - begun)
+            for strategy in (SelectionStrategy.BEST_SCORE, SelectionStrategy.RANDOM):
+                begun = time.process_time()
+                select(offers, strategy, count // 4, b"seed")
+                choosing.append(time.process_time() - begun)
+        # The least of each: what it costs, without what else the machine did.
+        rows.append(_cost_row(count, min(judging) + max(min(choosing[0::2]), min(choosing[1::2]))))
+    return {"rows": rows, "growth": round(growth(rows), 3)}
+
+
+def scaling(devices: int, jobs: int, seed: int) -> dict[str, object]:
+    """Processor time of a simulated day by its number of bids."""
+    rows = []
+    for part in (8, 4, 2, 1):
+        begun = time.process_time()
+        outcome, _ = simulate(STRATEGIES[0], devices, max(1, jobs // part), seed)
+        rows.append(_cost_row(outcome.bids, time.process_time() - begun))
+    return {"rows": rows, "growth": round(growth(rows), 3)}
+
+
+def _cost_row(bids: int, seconds: float) -> dict[str, float]:
+    share = seconds * 1e9 / (bids * math.log2(max(2, bids)))
+    return {"bids": bids, "seconds": round(seconds, 4), "ns_per_n_log_n": round(share, 1)}
+
+
+def growth(rows: list[dict[str, float]]) -> float:
+    """The exponent g in seconds ~ (n log n)^g, by least squares over logarithms; 1 or less: no faster than n log n."""
+    points = [
+        (math.log(row["bids"] * math.log2(max(2, row["bids"]))), math.log(row["seconds"] or 1e-9)) for row in rows
+    ]
+    mean_x = sum(x for x, _ in points) / len(points)
+    mean_y = sum(y for _, y in points) / len(points)
+    spread = sum((x - mean_x) ** 2 for x, _ in points)
+    return sum((x - mean_x) * (y - mean_y) for x, y in points) / spread if spread else 0.0
 
 
 def main() -> int:
@@ -391,6 +440,7 @@ def main() -> int:
     parser.add_argument("--devices", type=int, default=1_000, metavar="N", help="devices (1000)")
     parser.add_argument("--jobs", type=int, default=1_000, metavar="N", help="jobs in the day (1000)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of devices, jobs and mishaps (1)")
+    parser.add_argument("--scaling", action="store_true", help="also how the cost grows with the number of bids")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     parser.add_argument("--svg", type=Path, metavar="FOLDER", help="plots of earnings and figures")
     options = parser.parse_args()
@@ -405,19 +455,25 @@ def main() -> int:
     if options.svg:
         options.svg.mkdir(parents=True, exist_ok=True)
         (options.svg / "earnings.svg").write_text(lorenz(earnings, "Who earns what: Lorenz curves"), encoding="utf-8")
-        for key, title in (("completed_share", "Jobs done in time"), ("kj_a_job", "Energy a job, kJ")):
+        for key, title in BARS:
             values = {name: float(getattr(outcome, key)) for name, outcome in figures.items()}
             (options.svg / f"{key}.svg").write_text(bars(values, title), encoding="utf-8")
+    costs: dict[str, object] = {}
+    if options.scaling:
+        costs["auction"] = auction_cost(options.seed)
+        costs["day"] = scaling(options.devices, options.jobs, options.seed)
     if options.json:
         document = {
             "seed": options.seed,
             "devices": options.devices,
             "strategies": {name: asdict(outcome) for name, outcome in figures.items()},
-            "auction": auction_cost(options.seed),
+            **costs,
         }
         print(json.dumps(document, indent=2))
-    else:
-        _table(figures)
+        return 0
+    _table(figures)
+    for name, cost in costs.items():
+        print(f"{name}: {json.dumps(cost)}")
     return 0
 
 
