@@ -9,7 +9,6 @@ process that runs the same shards as often. A shard costs two runs, three transf
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import statistics
 import subprocess
@@ -24,10 +23,9 @@ from icn_lite.model.cid import Cid
 from icn_lite.model.cose import KeySigner
 from icn_lite.model.receipt import Clock
 from icn_lite.node.demo import DemoOptions, run_demo
-from icn_lite.node.fleet import Fleet, FleetNode, fleet
-from icn_lite.node.manifest import fuel_for, pack
+from icn_lite.node.fleet import FleetNode, fleet
+from icn_lite.node.manifest import fuel_for
 from icn_lite.node.receipting import RunRecord, RunSubject, store_run
-from icn_lite.node.submitting import follow, submit_shards
 from icn_lite.resources import guest_module
 from icn_lite.sandbox.outcome import RunContext, RunOutcome, RunRequest
 from icn_lite.sandbox.pool import Pool, PoolConfig
@@ -35,14 +33,12 @@ from icn_lite.store.db import Store
 from icn_lite.wasm.limits import DEFAULT_LIMITS
 from icn_lite.wasm.prepare import prepare
 
+sys.path.insert(0, str(Path(__file__).parent))
+from _jobs import COPIES, PAGES, crew, listed, make_shards, meet, settle_s
+
 QUIET_S = 6.0  # probes, first queries and first greetings after the nodes have met
 WINDOW_S = 20.0
-MEETING_S = 20.0
 SHARDS = 24
-SHARD_BYTES = 1 << 20
-COPIES = 2
-BIDDING_MS = 200
-PAGES = 40
 COMMITS = 60
 STARTS = 3
 DEMO_FILES = 300
@@ -73,7 +69,7 @@ def _idle() -> Iterator[Row]:
         # Submitters: they have a sandbox as well, and no other node of this machine gives them work meanwhile.
         first, *others = (nodes.start(f"node-{number}", "submit", "server") for number in (1, 2, 3))
         nodes.wait_ready()
-        _meet(first, others)
+        meet(first, others)
         time.sleep(QUIET_S)  # a bench measures time; nothing else tells that zeroconf has said everything
         trees = [_tree(node) for node in others]
         before = [[_use(pid) for pid in tree] for tree in trees]
@@ -85,7 +81,7 @@ def _idle() -> Iterator[Row]:
         wakes = statistics.mean(sum(now.wakes - then.wakes for now, then in pair) for pair in pairs) / spent
         cpu_ms = statistics.mean(sum(now.cpu_ms - then.cpu_ms for now, then in pair) for pair in pairs) / spent * 60
         resident = [[_memory(pid) for pid in tree] for tree in trees]
-        peers = len(_list(first, "peers"))
+        peers = len(listed(first, "peers"))
     bare, isolated, libraries = _resident("", "-c"), _resident("", "-I", "-S", "-c"), _resident(LIBRARIES, "-c")
     rss, pss = (statistics.mean(figures[0][kind] for figures in resident) for kind in ("Rss", "Pss"))
     sandbox = statistics.mean(sum(figure["Pss"] for figure in figures[1:]) for figures in resident)
@@ -99,24 +95,6 @@ def _idle() -> Iterator[Row]:
     yield {"name": f"idle node with {peers} peers, wake-ups, sandbox included", "value": round(wakes, 2), "unit": "1/s",
            "goal": WAKE_UPS_GOAL, "ok": wakes <= WAKE_UPS_GOAL}  # fmt: skip
     yield {"name": f"idle node with {peers} peers, CPU", "value": round(cpu_ms, 1), "unit": "ms/min"}
-
-
-def _meet(coordinator: FleetNode, executors: list[FleetNode]) -> None:
-    """Every node greets every other one; whether mDNS works here must not change what is measured."""
-    everyone = [coordinator, *executors]
-    for node in everyone:
-        uris = [uri for other in everyone if other is not node for uri in other.endpoints]
-        node.control.ask("greet", {"uris": list(uris)})
-    until_s = time.monotonic() + MEETING_S
-    while any(len(_list(node, "peers")) < len(everyone) - 1 for node in everyone):
-        if time.monotonic() > until_s:
-            raise RuntimeError("the nodes did not meet")
-        time.sleep(0.05)
-
-
-def _list(node: FleetNode, command: str) -> list[object]:
-    answer = node.control.ask(command)
-    return list(answer) if isinstance(answer, list) else []
 
 
 @dataclass(frozen=True)
@@ -220,46 +198,13 @@ def _commit() -> Row:
             "baseline": round(statistics.median(syncs) * 1000, 2)}  # fmt: skip
 
 
-def _shards() -> list[bytes]:
-    made = []
-    for number in range(SHARDS):
-        content = hashlib.shake_256(number.to_bytes(4, "big")).digest(SHARD_BYTES)
-        made.append(pack([(f"file-{number}", content, hashlib.sha256(content).digest())]))
-    return made
-
-
 def _throughput() -> Row:
-    shards = _shards()
+    shards = make_shards(SHARDS)
     with tempfile.TemporaryDirectory() as folder, fleet(Path(folder)) as nodes:
-        seconds = _job_s(nodes, shards)
+        seconds = settle_s(crew(nodes, 2)[0], shards)
     alone = asyncio.run(_alone_s(shards))
     return {"name": f"shards of 1 MiB settled, {COPIES} runs each, three nodes (peer: one process, no mesh)",
             "value": round(SHARDS / seconds, 2), "unit": "1/s", "peer": round(SHARDS / alone, 2)}  # fmt: skip
-
-
-def _job_s(nodes: Fleet, shards: list[bytes]) -> float:
-    """Seconds from the end of bidding until the job is settled."""
-    options = ("--no-mdns", "--bidding-ms", str(BIDDING_MS), "--initial-mana", "1000000")
-    coordinator = nodes.start("coordinator", "submit", "server", options)
-    # The server's profile: what is measured is the node, not what a phone's governor allows.
-    executors = [nodes.start(f"executor-{number}", "execute", "server", options) for number in (1, 2)]
-    nodes.wait_ready()
-    _meet(coordinator, executors)
-    module = coordinator.control.put(guest_module("manifest"))
-    fields = {
-        "name": "bench",
-        "runtime": {"type": "WASM", "module": str(module), "function": "run", "memory_pages": PAGES},
-        "redundancy": {"type": "Full", "n": COPIES},
-        "budget": {"max_total": 500_000},
-        "compute": {"max_fuel": fuel_for(shards[0], 1), "timeout_ms": 60_000},
-        "deadline_in_s": 3600,
-    }
-    job = submit_shards(coordinator.control, fields, shards)  # type: ignore[arg-type]
-    begun = time.perf_counter()
-    ended = follow(coordinator.control, job, lambda done, total: None)
-    if ended["status"] != "completed":
-        raise RuntimeError(f"the job ended as {ended['status']}: {ended['message']}")
-    return time.perf_counter() - begun - BIDDING_MS / 1000
 
 
 async def _alone_s(shards: list[bytes]) -> float:
