@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from icn_lite.device.catalogue import HostFacts, choose, detect, list_profiles, load_profile, read_facts
-from icn_lite.device.profile import SECTIONS, Profile, parse_profile
+from icn_lite.device.profile import SECTIONS, HoursPolicy, Profile, parse_profile
 from icn_lite.device.profile_text import MAX_PROFILE_BYTES
 from icn_lite.model.errors import ProfileError, UsageError
 from icn_lite.resources import profile_files
@@ -89,6 +89,14 @@ def test_every_key_is_documented_with_its_range() -> None:
         (changed("functions", "-1"), "wasm.functions: expected 0 to", line_of(PI_4, "functions")),
         (changed("device_tree_models", '["ok", 1]'), "expected a list of texts", line_of(PI_4, "device_tree")),
         (changed("title", '""'), "title: expected a text", line_of(PI_4, "title")),
+        (changed("busy_pm", "300"), "busy_pm = 300 must be above activity.busy_resume_pm", line_of(PI_4, "busy_pm")),
+        (changed("metered", '"maybe"'), "network.metered: expected one of allow", line_of(PI_4, "metered")),
+        (changed("quiet", '["22-7"]'), "hours.quiet: expected a list of spans of the day", line_of(PI_4, "quiet")),
+        (changed("quiet", '["24:00-07:00"]'), "expected a list of spans", line_of(PI_4, "quiet")),
+        (changed("quiet", '["07:00-07:00"]'), "expected a list of spans", line_of(PI_4, "quiet")),
+        (changed("quiet", "[7]"), "expected a list of spans", line_of(PI_4, "quiet")),
+        (changed("quiet", '"22:00-07:00"'), "expected a list of spans", line_of(PI_4, "quiet")),
+        (PI_4.replace("[hours]\nquiet = []\n", ""), "missing key hours.quiet", None),
         (PI_4.replace("workers = 2\n", ""), "missing key guest.workers: guests running", line_of(PI_4, "[guest]")),
         (PI_4.replace("[prior]", "[prior"), "not TOML", line_of(PI_4, "[prior]")),
         (PI_4 + "\n[guest]\n", "not TOML", None),
@@ -106,6 +114,35 @@ def test_what_is_wrong_is_refused_with_its_line(text: str, reason: str, line: in
     if line is not None:
         assert caught.value.line == line
         assert f"(line {line})" in str(caught.value)
+
+
+def test_quiet_hours() -> None:
+    hours = parse_profile(changed("quiet", '["22:00-07:30", "12:00-13:00"]'), "mine").hours
+    assert hours.quiet == ((1320, 450), (720, 780))
+    assert hours.texts() == ("22:00-07:30", "12:00-13:00")
+    quiet = [minute for minute in range(1440) if hours.is_quiet(minute)]
+    assert quiet == [*range(450), *range(720, 780), *range(1320, 1440)]
+    assert not any(parse_profile(PI_4, "pi-4").hours.is_quiet(minute) for minute in range(1440))
+
+
+@given(st.integers(0, 1439), st.integers(0, 1439), st.integers(0, 1439))
+@settings(deadline=None, max_examples=100)
+def test_a_span_and_its_complement_make_a_day(start: int, end: int, minute: int) -> None:
+    if start != end:
+        assert HoursPolicy(((start, end),)).is_quiet(minute) != HoursPolicy(((end, start),)).is_quiet(minute)
+
+
+def test_the_choices_of_a_key_are_documented() -> None:
+    text = README.read_text()
+    for key in (key for section in SECTIONS for key in section.keys if key.choices):
+        (row,) = [line for line in text.splitlines() if f"| `{key.name}` |" in line]
+        assert all(f"`{choice}`" in row for choice in key.choices), row
+
+
+def test_every_fixture_says_what_it_was_modelled_on() -> None:
+    rows = README.read_text().partition("## Fixtures")[2]
+    for folder in FIXTURES.iterdir():
+        assert f"`{folder.name}" in rows, folder.name
 
 
 @given(st.text(max_size=300) | st.sampled_from(sorted(profile_files().values())).map(lambda text: text[::-1]))
