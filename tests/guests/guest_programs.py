@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 import wasmtime
 from absent import engine_names
+from warm import warm_run
 
 from icn_lite.sandbox.engine import Engine, GuestExit
 from icn_lite.sandbox.hostabi import IcnFunctions, JobFacts, Streams
@@ -32,7 +33,6 @@ from icn_lite.sandbox.outcome import (
     RunOutcome,
     RunRequest,
 )
-from icn_lite.sandbox.pool import run_once
 from icn_lite.sandbox.wasi import MODULE as WASI
 from icn_lite.sandbox.wasi import WasiFunctions
 from icn_lite.wasm.hostfuncs import HOST_FUNCTIONS, HostFunction
@@ -223,7 +223,7 @@ def everywhere(code: bytes, data: bytes = b"", arguments: tuple[str, ...] = (), 
         prepared_once(code), input=data, seed=SEED, fuel_limit=10**11, context=RunContext(arguments=arguments),
         timeout_ms=RUN_TIMEOUT_MS,
     )  # fmt: skip
-    first, second = (run_once(run, engine=engine) for engine in (ENGINES[0], ENGINES[-1]))
+    first, second = (warm_run(run, engine) for engine in (ENGINES[0], ENGINES[-1]))
     fields = ("status", "trap", "exit_code", "results", "output", "log", "fuel_used", "memory_pages_peak", "host_calls")
     assert {f: getattr(first, f) for f in fields} == {f: getattr(second, f) for f in fields}
     untouched = stock(code, data, arguments, entry)
@@ -233,6 +233,6 @@ def everywhere(code: bytes, data: bytes = b"", arguments: tuple[str, ...] = (), 
         assert (first.exit_code or 0) == (untouched.exit_code or 0)
         assert first.fuel_used == untouched.fuel, "fuel differs from wasmtime's on the untouched module"
         # the rule of icn-fuel-1: exactly so much is enough, one less is not
-        assert run_once(replace(run, fuel_limit=first.fuel_used)).status == "completed"
-        assert run_once(replace(run, fuel_limit=first.fuel_used - 1)).status == "out_of_fuel"
+        assert warm_run(replace(run, fuel_limit=first.fuel_used)).status == "completed"
+        assert warm_run(replace(run, fuel_limit=first.fuel_used - 1)).status == "out_of_fuel"
     return first

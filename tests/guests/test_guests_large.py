@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from guest_programs import COMPILER_TIMEOUT_S, clang_with_wasi, compile_with, everywhere, prepared_once, run_once
+from guest_programs import COMPILER_TIMEOUT_S, clang_with_wasi, compile_with, everywhere, prepared_once
+from warm import warm_run
 
 from icn_lite.sandbox.outcome import RunRequest
 
@@ -105,9 +106,9 @@ def test_an_interpreter_fails_as_it_does_natively(quickjs: Built, script: str) -
 def test_an_endless_script_runs_out_of_fuel_and_an_endless_recursion_traps(quickjs: Built) -> None:
 
     prepared = prepared_once(quickjs.code)
-    endless = run_once(RunRequest(prepared, input=b"for (;;);", fuel_limit=20_000_000, timeout_ms=60_000))
+    endless = warm_run(RunRequest(prepared, input=b"for (;;);", fuel_limit=20_000_000, timeout_ms=60_000))
     assert (endless.status, endless.fuel_used) == ("out_of_fuel", 20_000_000)
-    deep = run_once(RunRequest(prepared, input=b"function f() { f() } f()", fuel_limit=10**9, timeout_ms=60_000))
+    deep = warm_run(RunRequest(prepared, input=b"function f() { f() } f()", fuel_limit=10**9, timeout_ms=60_000))
     assert (deep.status, deep.trap) in (
         ("trapped", "call_stack_exhausted"), ("trapped", "out_of_bounds_memory_access"),
     )  # fmt: skip

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 from sandbox_kit import ENGINE_NAMES, request
+from warm import warm_run
 
 from icn_lite.model.errors import UsageError
 from icn_lite.sandbox.entry import plan_entry
 from icn_lite.sandbox.outcome import RunRequest
-from icn_lite.sandbox.pool import run_once
 from icn_lite.sandbox.value import parse_value
 
 START = '(func (export "_start"))'
@@ -43,7 +43,7 @@ def test_a_function_with_more_arguments_than_one_engine_takes_is_called_by_none(
         text = f'(module (func (export "f") (param{" i32" * count}) (result i32) (local.get {count - 1})))'
         return request(text, invoke="f", args=tuple(parse_value(f"i32:{n}") for n in range(count)))
 
-    assert [run_once(asked(32), engine=name).results[0].bits for name in ENGINE_NAMES] == [31] * len(ENGINE_NAMES)
+    assert [warm_run(asked(32), name).results[0].bits for name in ENGINE_NAMES] == [31] * len(ENGINE_NAMES)
     with pytest.raises(UsageError, match="takes 33 arguments"):
         plan_entry(asked(33))
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from nacl.signing import SigningKey
 from sandbox_kit import ENGINE_NAMES, guest
 
@@ -320,7 +321,7 @@ def engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def pools(engine: str) -> AsyncIterator[dict[bool, tuple[Pool, Node]]]:
     """With a node that serves everything, and without."""
     node = Node()
@@ -331,6 +332,7 @@ async def pools(engine: str) -> AsyncIterator[dict[bool, tuple[Pool, Node]]]:
         yield {True: (with_node, node), False: (alone, Node())}
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("name", ROWS)
 async def test_every_answer_of_a_function(name: str, pools: dict[bool, tuple[Pool, Node]]) -> None:
     for case in (case for case in CASES.values() if case.name == name):

@@ -6,6 +6,7 @@ import hashlib
 
 import pytest
 from sandbox_kit import ANSWER, ENGINE_NAMES, HOST, SPIN, guest, request
+from warm import warm_runs
 
 from icn_lite.model.errors import FailureReason, HostAbiError, UsageError
 from icn_lite.sandbox import hostabi
@@ -18,8 +19,7 @@ async def on_both(*requests: RunRequest) -> list[RunOutcome]:
     """Run everything on both engines; what is a fact about the module must be equal."""
     outcomes: dict[str, list[RunOutcome]] = {}
     for engine in ENGINE_NAMES:
-        async with Pool(PoolConfig(engine=engine)) as pool:
-            outcomes[engine] = [await pool.run(each) for each in requests]
+        outcomes[engine] = await warm_runs(requests, engine)
     for first, *others in zip(*outcomes.values(), strict=True):
         assert all(facts(other) == facts(first) for other in others)
     return outcomes["wasm3"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import wasmtime
 from absent import engine_names
+from warm import warm_run
 
 from icn_lite.sandbox.outcome import RunRequest
-from icn_lite.sandbox.pool import run_once
 from icn_lite.sandbox.value import parse_value
 from icn_lite.wasm.prepare import prepare
 
@@ -29,7 +29,7 @@ def test_empty_entries_are_told_from_what_is_outside(table: str, engine: str) ->
     filled = {"entries at the beginning": 0, "entries at the end": 2}.get(table)
     for index in range(5):
         request = RunRequest(prepared, invoke="call", args=(parse_value(f"i32:{index}"),))
-        outcome = run_once(request, engine=engine)
+        outcome = warm_run(request, engine)
         expected = (
             None if index == filled else "uninitialized_element" if index < size else "out_of_bounds_table_access"
         )

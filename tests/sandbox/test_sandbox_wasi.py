@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import wasmtime
 from sandbox_kit import ENGINE_NAMES, request
+from warm import warm_run
 
 from icn_lite.sandbox import wasi
 from icn_lite.sandbox.digests import RandomStream
 from icn_lite.sandbox.outcome import RunContext, RunOutcome, RunRequest
-from icn_lite.sandbox.pool import run_once
 from icn_lite.wasm.hostfuncs import HOST_FUNCTIONS
 from icn_lite.wasm.prepare import prepare
 
@@ -68,7 +68,7 @@ def calls(*expressions: str, more: str = "", **fields: object) -> list[int]:
 
 
 def both(run: RunRequest) -> RunOutcome:
-    first, second = (run_once(run, engine=engine) for engine in (ENGINE_NAMES[0], ENGINE_NAMES[-1]))
+    first, second = (warm_run(run, engine) for engine in (ENGINE_NAMES[0], ENGINE_NAMES[-1]))
     fields = ("status", "trap", "exit_code", "output", "log", "fuel_used", "memory_pages_peak", "host_calls")
     assert [getattr(first, f) for f in fields] == [getattr(second, f) for f in fields]
     return first
@@ -360,7 +360,7 @@ def test_what_takes_long_counts_as_several_calls(call: str, counted: int) -> Non
     once = f'(module {IMPORTS} (memory 1) (func (export "_start") (drop {call})))'
     assert both(request(once)).host_calls == counted
     forever = f'(module {IMPORTS} (memory 1) (func (export "_start") (loop (drop {call}) (br 0))))'
-    limited = run_once(request(forever, host_calls=200))
+    limited = warm_run(request(forever, host_calls=200))
     assert (limited.status, limited.host_calls) == ("failed", 200)
 
 
