@@ -13,6 +13,7 @@ import click
 from icn_lite.cli.app import App, pass_app
 from icn_lite.cli.framework import answer, group, subcommand
 from icn_lite.cli.output import Json
+from icn_lite.model.errors import PeerError, UsageError
 
 if TYPE_CHECKING:
     from icn_lite.node.memberships import Memberships
@@ -91,6 +92,31 @@ def revoke(app: App, did: str, name: str | None) -> None:
         with memberships_of(app) as memberships:
             told = asyncio.run(put_out(memberships, name, did))
     answer(app.out, told, [f"{told['member']} is no member of {told['name']} any more"])
+
+
+@subcommand(
+    coop,
+    "renew",
+    examples=("icn-lite coop renew --coop village", "icn-lite coop renew --coop village --json"),
+)
+@click.option("--coop", "name", metavar="NAME", help="The cooperative, where this node may choose.")
+@click.option("--of", "of", metavar="DID", help="The admin to ask; without it everybody who is here.")
+@pass_app
+def renew(app: App, name: str | None, of: str | None) -> None:
+    """Get the successor of this node's membership from an admin, with the same roles for as long again.
+
+    A running node does this by itself with the first admin that it meets in the last third of its membership's time,
+    and nobody gives one before. Memberships of fewer than 30 days are visits and are not renewed.
+    """
+    from icn_lite.node.control import ask
+
+    socket = app.existing_home().control_socket
+    if not socket.exists():
+        raise UsageError("no node runs on this home, which could ask an admin", hint="start it: `icn-lite up`")
+    told = ask(socket, {"command": "coop_renew", "coop": name, "of": of}, timeout_s=ANSWER_S)
+    if not isinstance(told, dict):
+        raise PeerError("the node answered with something else", hint="is it another version?")
+    answer(app.out, told, [f"Renewed  {told['name']}", f"Until    {told['expires_at']} (seconds since 1970)"])
 
 
 def ask_running(app: App, command: str, fields: Mapping[str, str | None]) -> Json:

@@ -10,6 +10,8 @@ import asyncio
 import logging
 from typing import Final
 
+from aiocoap.numbers.codes import Code
+
 from icn_lite.mesh import table
 from icn_lite.mesh.ports import Admission, MeshHandlers, Remote, Speaker
 from icn_lite.mesh.refusals import Refusal, overload, refusal_of
@@ -24,6 +26,7 @@ FOR_ONE: Final = frozenset(
         *(("POST", path) for path in (table.BIDS, table.LEASES, table.LEASE_RETURNS, table.STATUS, table.RECEIPTS)),
         *(("GET", path) for path in (table.JOB, table.LOG, table.RECEIPT)),
         ("POST", table.JOBS),
+        ("POST", table.MEMBERSHIP),
     )
 )  # what somebody may be asked in a letter
 FOR_ALL: Final = frozenset((table.JOBS, table.CAPABILITY))  # what everybody may be told
@@ -77,6 +80,8 @@ class Delivery:
         remote = Remote(bringer.host, bringer.port, "letter", speaker)
         asked = Asked(row, cid, tuple(query.split("&")) if query else (), question.body, remote)
         async with asyncio.timeout(HANDLER_MS / 1000):
+            if row.action is table.Action.PROLONG:  # of the door's, the only one that is asked from afar
+                return Answer(Code.CHANGED.dotted, await self._admission.renew(speaker, question.body))
             answer = await self._resources.perform(asked)
         if len(answer.payload) > MAX_ANSWER_BYTES:
             raise Refusal("too_large", f"the answer has {len(answer.payload)} bytes, a letter takes {MAX_ANSWER_BYTES}")

@@ -90,6 +90,10 @@ class Admission(Protocol):
         """Take an invited speaker in; returns its certificate."""
         ...
 
+    async def renew(self, speaker: Speaker, block: bytes) -> bytes:
+        """Give a member the successor of this certificate of its own; raises where that isn't due, or not for us."""
+        ...
+
     async def on_revocation(self, block: bytes) -> None:
         """A signed revocation came in; raises for one that doesn't hold."""
         ...

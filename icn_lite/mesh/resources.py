@@ -39,7 +39,9 @@ MAX_START_DIGITS: Final = 6
 ETAG_BYTES: Final = 8  # RFC 7252 §5.10.6: at most 8; the beginning of the digest
 D = TypeVar("D", bound=Document)
 _OF_THE_CARRIER: Final = frozenset((Action.HEAR, Action.RUMOURS, Action.RUMOUR, Action.PARCEL))
-_OF_THE_DOOR: Final = frozenset((Action.HANDSHAKE, Action.CHANNEL, Action.JOIN, Action.REVOKE, Action.REVOCATIONS))
+_OF_THE_DOOR: Final = frozenset(
+    (Action.HANDSHAKE, Action.CHANNEL, Action.JOIN, Action.PROLONG, Action.REVOKE, Action.REVOCATIONS)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,8 @@ class Resources:
                 return Answer(Code.CHANGED, answer, table.CBOR, whole=True)
             case Action.JOIN if speaker is not None:
                 return Answer(Code.CHANGED, await admission.join(speaker), table.COSE_SIGN1)
+            case Action.PROLONG if speaker is not None:
+                return Answer(Code.CHANGED, await admission.renew(speaker, asked.body), table.COSE_SIGN1)
             case Action.REVOKE:
                 await admission.on_revocation(asked.body)
                 return Answer(Code.CHANGED)

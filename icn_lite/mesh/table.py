@@ -13,7 +13,7 @@ from icn_lite.mesh import limits
 from icn_lite.mesh.handshake import HANDSHAKE_BYTES
 from icn_lite.mesh.ports import Speaker
 from icn_lite.model.errors import JobErrorCode
-from icn_lite.model.membership import MemberRole
+from icn_lite.model.membership import MEMBERSHIP_BYTES, MemberRole
 from icn_lite.model.parcel import MAX_ENVELOPE_BYTES
 from icn_lite.model.sync import FRAME_BYTES
 
@@ -56,6 +56,7 @@ class Action(Enum):
     HANDSHAKE = "handshake"
     CHANNEL = "channel"
     JOIN = "join"
+    PROLONG = "prolong"
     REVOKE = "revoke"
     REVOCATIONS = "revocations"
     REGISTER = "register"
@@ -130,6 +131,7 @@ LEASE_RETURNS: Final = "/icn/leases/return"
 STATUS: Final = "/icn/status"
 RECEIPTS: Final = "/icn/receipts"
 JOIN: Final = "/icn/join"
+MEMBERSHIP: Final = "/icn/membership"
 REVOCATIONS: Final = "/icn/revocations"
 RUMOURS: Final = "/icn/rumours"
 PARCELS: Final = "/icn/parcels"
@@ -172,6 +174,7 @@ TABLE: Final[tuple[Row, ...]] = (
     _channel("POST"),
     _channel("FETCH"),
     Row("POST", JOIN, Action.JOIN, Access.INVITED, "icn.join", gives=COSE_SIGN1),
+    replace(_posts(MEMBERSHIP, Action.PROLONG, "icn.membership", MEMBERSHIP_BYTES), gives=COSE_SIGN1),
     _gets(REVOCATIONS, Action.REVOCATIONS, "icn.revocations", CBOR),
     _posts(REVOCATIONS, Action.REVOKE, "icn.revocations", limits.REVOCATION_BYTES),
     _gets(PING, Action.PING, "icn.ping"),

@@ -31,6 +31,7 @@ REVOCATION_BYTES: Final = 1_000
 MAX_AUTHORITY_BYTES: Final = 600  # a certificate that the cooperative itself signed
 FINGERPRINT_BYTES: Final = 16  # nobody finds a second key with the same 128 bits
 SKEW_S: Final = 86_400  # a day: wrong time zones and slow clocks are common, and a day more gives little away
+VISIT_S: Final = 30 * 86_400  # who was taken in for less is not meant to stay: such a membership isn't renewed
 MAX_SHOWN: Final = 2  # certificates in one handshake, so that it stays one datagram
 SHOWN_BYTES: Final = 1_120  # of them together: what else stands in its 1,400 takes 266 bytes in a proof, 277 in a grant
 
@@ -245,6 +246,12 @@ class Revocations:
 def expired(held: Membership, now_s: int | None) -> bool:
     """Whether a certificate ran out; `now_s` is None where the own clock is unset."""
     return now_s is not None and now_s > held.expires_at + SKEW_S
+
+
+def renewable(held: Membership, now_s: int | None) -> bool:
+    """Whether it is time for a certificate's successor: its last third has begun. A visit ends as it was meant to."""
+    term_s = held.expires_at - held.issued_at
+    return now_s is not None and term_s >= VISIT_S and held.expires_at - now_s <= term_s // 3
 
 
 def standing(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from icn_lite.model.did import Did
-from icn_lite.model.errors import DocumentError, NotSupported, UsageError
+from icn_lite.model.errors import DocumentError, NotSupported, PeerError, UsageError
 from icn_lite.model.invitation import Invitation
 from icn_lite.model.membership import MemberRole
 from icn_lite.node import views
@@ -33,6 +33,7 @@ class CoopCommands:
             "coops": self.coops,
             "coop_create": self.create,
             "coop_revoke": self.revoke,
+            "coop_renew": self.renew,
             "invite": self.invite,
             "join": self.join,
         }
@@ -66,17 +67,28 @@ class CoopCommands:
         """Put a member out."""
         return await revoke(self._node.memberships, text_of(request, "coop"), text_of(request, "did") or "")
 
+    async def renew(self, request: Mapping[str, Json], body: bytes) -> Json:
+        """Ask an admin, or everybody who is here, for the successor of our membership."""
+        belonging, shell = self._node.belonging, self._node.shell
+        if belonging is None:
+            raise NotSupported("an open or offline node renews nothing", hint="start it without --open and --offline")
+        named, cooperative = text_of(request, "of"), self._node.memberships.named(text_of(request, "coop"))
+        asked = [did_of(named)] if named else [peer.did for peer in shell.peers.live(shell.clock.now_ms())]
+        error = PeerError("nobody is here who could be asked", hint="name an admin: --of DID")
+        for did in asked:
+            try:
+                return self._shown(await belonging.renew(cooperative, did))
+            except PeerError as refused:
+                error = refused
+        raise error
+
     def _shown(self, cooperative: Cooperative) -> Json:
         return views.cooperative_view(self._node.memberships, cooperative)
 
 
 async def revoke(memberships: Memberships, coop: str | None, member: str) -> dict[str, Json]:
     """Put a member out, with or without a running node."""
-    try:
-        did = Did.parse(member)
-    except DocumentError as error:
-        raise UsageError(f"expected a member's DID: {error.reason}", hint="`icn-lite peers` shows DIDs") from error
-    cooperative = memberships.find(coop)
+    did, cooperative = did_of(member), memberships.find(coop)
     sealed = await memberships.revoke(cooperative, did)
     return {
         "cooperative": str(cooperative.did),
@@ -85,6 +97,14 @@ async def revoke(memberships: Memberships, coop: str | None, member: str) -> dic
         "revoked_at": sealed.document.revoked_at,
         "revocation": str(sealed.cid),
     }
+
+
+def did_of(text: str) -> Did:
+    """A member as a person names it."""
+    try:
+        return Did.parse(text)
+    except DocumentError as error:
+        raise UsageError(f"expected a member's DID: {error.reason}", hint="`icn-lite peers` shows DIDs") from error
 
 
 def check_name(name: Json) -> str:

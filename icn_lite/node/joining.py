@@ -77,6 +77,9 @@ class _Closed(Admission):
     async def join(self, speaker: Speaker) -> bytes:
         raise NotAdmitted("this node is only joining")
 
+    async def renew(self, speaker: Speaker, block: bytes) -> bytes:
+        raise NotAdmitted("this node is only joining")
+
     async def on_revocation(self, block: bytes) -> None:
         raise NotAdmitted("this node is only joining")
 

@@ -18,7 +18,7 @@ from icn_lite.mesh.ports import Admitted, Speaker
 from icn_lite.model import cbor, cose, document
 from icn_lite.model.did import Did
 from icn_lite.model.document import Sealed
-from icn_lite.model.errors import DeviceRefuses, NotAdmitted, UsageError, VerificationError
+from icn_lite.model.errors import DeviceRefuses, NotAdmitted, NotSupported, UsageError, VerificationError
 from icn_lite.model.invitation import MAX_ADDRESSES, Invitation, invitation_id
 from icn_lite.model.membership import (
     SKEW_S,
@@ -30,6 +30,7 @@ from icn_lite.model.membership import (
     fingerprint,
     read_membership,
     read_revocation,
+    renewable,
     shown,
     standing,
 )
@@ -89,6 +90,7 @@ class Memberships:
         for held in self.held:
             for sealed in held.revocations:
                 self._ended.add(sealed)
+        self.renew_own()
 
     # -- mesh.ports.Admission
 
@@ -128,6 +130,25 @@ class Memberships:
         cooperative.invitations = given  # at once: a second one who asks meanwhile finds it used
         sealed = self.issue(cooperative, speaker.did, Terms(invited.roles, invited.scope, invited.days))
         await asyncio.to_thread(cooperative.save_invitations)
+        return sealed.block
+
+    async def renew(self, speaker: Speaker, block: bytes) -> bytes:
+        """Give a member the successor of its certificate: the same roles, scope and term."""
+        held, now_s = read_membership(block).document, self._now_s()
+        if held.member != speaker.did:
+            raise VerificationError(f"the membership is that of {held.member}, not of {speaker.did}")
+        cooperative = next((one for one in self._valid() if one.did == held.cooperative), None)
+        if cooperative is None or not self._may_issue(cooperative):
+            raise NotSupported(f"this node is no admin of {held.name!r}", hint="ask one that is")
+        if self._ended.ends(held) or expired(held, now_s):
+            raise NotAdmitted("the membership is over", hint="ask for an invitation: `icn-lite invite`")
+        if not renewable(held, now_s):
+            raise VerificationError("the membership isn't due: it is a visit's, its last third has not begun, or this "
+                                    "node's clock isn't set")  # fmt: skip
+        days = min(OWN_DAYS, (held.expires_at - held.issued_at) // DAY_S)
+        sealed = self.issue(cooperative, held.member, Terms(held.roles, held.scope, days))
+        if sealed.document.expires_at <= held.expires_at:
+            raise VerificationError("this node's own membership runs out before that")
         return sealed.block
 
     async def on_revocation(self, block: bytes) -> None:
@@ -225,6 +246,35 @@ class Memberships:
         self.changed()
         return known
 
+    def due(self) -> list[Cooperative]:
+        """Those of which our membership is to be renewed by somebody else."""
+        now_s = self._now_s()
+        return [held for held in self._valid() if held.key is None and renewable(held.held.document, now_s)]
+
+    def renew_own(self) -> None:
+        """Where we hold the cooperative's key we give ourselves a successor."""
+        now_s = self._now_s()
+        for held in self.held:
+            mine = held.held.document
+            if held.key is not None and renewable(mine, now_s):
+                held.save_membership(self.issue(held, self.signer.did, Terms(mine.roles, mine.scope, OWN_DAYS)))
+
+    async def renewed(self, block: bytes) -> Cooperative:
+        """Keep the successor of a certificate of ours; raises for one that is none, or worth less."""
+        new = read_membership(block)
+        said = new.document
+        known = next((held for held in self.held if held.did == said.cooperative), None)
+        if said.member != self.signer.did or known is None:
+            raise VerificationError("expected a membership of this node in a cooperative of its own")
+        old = known.held.document
+        if said.expires_at <= old.expires_at or set(said.roles) != set(old.roles) or said.scope != old.scope:
+            raise VerificationError("expected the same roles and scope for longer")
+        if old.authority is None and said.authority is not None:  # it would be over with its admin's
+            raise VerificationError("expected one of the cooperative's own, as the last was")
+        await asyncio.to_thread(known.save_membership, new)
+        self.changed()
+        return known
+
     async def revoke(self, cooperative: Cooperative, member: Did) -> Sealed[Revocation]:
         """Put a member out, here and, as it spreads, everywhere."""
         self._check_may_issue(cooperative, ())
@@ -243,10 +293,21 @@ class Memberships:
         await self._take_in(sealed)
         return sealed
 
+    def named(self, name: str | None) -> Cooperative:
+        """A cooperative by name, DID or fingerprint; without one the only one whose key lies elsewhere."""
+        found = [held for held in self.held if held.key is None] if name is None else self._called(name)
+        if len(found) != 1:
+            known = ", ".join(held.name for held in self.held) or "none"
+            raise UsageError("expected one cooperative", hint=f"--coop NAME; this node belongs to: {known}")
+        return found[0]
+
+    def _called(self, name: str) -> list[Cooperative]:
+        return [held for held in self.held if name in (held.name, str(held.did), fingerprint(held.did).hex())]
+
     def find(self, name: str | None) -> Cooperative:
         """A cooperative by name, DID or fingerprint; without one the only one that this node may invite to."""
         if name is not None:
-            named = [held for held in self.held if name in (held.name, str(held.did), fingerprint(held.did).hex())]
+            named = self._called(name)
             if len(named) > 1:  # whoever joins somebody's `home` has two of that name
                 named = [held for held in named if self._may_issue(held)]
             if len(named) != 1:

@@ -63,7 +63,7 @@ class Courier(Protocol):
 
     async def post(
         self, uri: str, path: str, block: bytes, *, deadline_ms: int = ..., to: Did | None = ...
-    ) -> object: ...
+    ) -> Response: ...
 
     async def advertise(self, uri: str, *, deadline_ms: int = ...) -> Sealed[CapabilityAdvertisementV1]: ...
 
@@ -101,7 +101,7 @@ class Relays(Protocol):
 class NoCourier:
     """The way to nobody, of a node that was started offline."""
 
-    async def post(self, uri: str, path: str, block: bytes, *, deadline_ms: int = 0, to: Did | None = None) -> object:
+    async def post(self, uri: str, path: str, block: bytes, *, deadline_ms: int = 0, to: Did | None = None) -> Response:
         """Raises `PeerError`."""
         raise _offline()
 
@@ -208,6 +208,14 @@ class Shell:
             await relays.send(to, path, block)
 
         await self._directly_or_not(to, directly, relayed)
+
+    async def ask(self, to: Did, path: str, block: bytes) -> bytes:
+        """Bring a signed block to somebody; returns what it answers. Raises `PeerRefused` or `PeerError`."""
+
+        async def directly(uri: str) -> bytes:
+            return (await self.courier.post(uri, path, block, deadline_ms=REQUEST_MS, to=to)).payload
+
+        return await self._directly_or_not(to, directly, lambda relays: relays.send(to, path, block))
 
     async def hand_in(self, to: Did, block: bytes) -> Sealed[ReceiptAckV1]:
         """Deliver a receipt; returns the acknowledgement of this very receipt."""

@@ -56,6 +56,13 @@ def test_cooperatives_are_made_and_named_once(icn: Program) -> None:
     assert [row["name"] for row in icn("coop", "list", "--json").json["cooperatives"]] == ["home", "village"]
 
 
+def test_a_membership_is_renewed_by_a_running_node_alone(icn: Program) -> None:
+    icn("init")
+    refused = icn("coop", "renew", "--coop", "home", "--json")
+    assert refused.code == 2
+    assert "no node runs" in refused.json["error"]["message"]
+
+
 def test_an_invitation_is_read_from_standard_input(icn: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     """A token on the command line is every local user's to read."""
     icn("init")

@@ -17,7 +17,9 @@ from icn_lite.cli.framework import Command, Group
 from icn_lite.resources import profile_files
 
 # Commands whose examples start nodes; the tests of those commands run them.
-STARTS_NODES = frozenset({"up", "submit", "cancel", "demo", "bench", "bridge", "attach", "why", "invite", "join"})
+STARTS_NODES = frozenset(
+    {"up", "submit", "cancel", "demo", "bench", "bridge", "attach", "why", "invite", "join", "renew"}
+)
 NOT_RUN = {
     "icn-lite init --passphrase": "asks on a terminal",
     "icn-lite init --home /srv/icn --passphrase-file /etc/icn-passphrase": "writes outside the test's folder",

@@ -99,6 +99,11 @@ class Members:
         self.joined.append(speaker)
         return certificate(self.issuer, speaker.did).block
 
+    async def renew(self, speaker: Speaker, block: bytes) -> bytes:
+        if self.issuer is None:
+            raise NotAdmitted("nobody is prolonged here")
+        return certificate(self.issuer, speaker.did).block
+
     async def on_revocation(self, block: bytes) -> None:
         self.ended.add(read_revocation(block))
 

@@ -21,7 +21,7 @@ def test_the_readme_shows_the_table() -> None:
 
 def test_core_links_are_read_by_another_parser() -> None:
     links = {link.href: link for link in linkformat.parse(table.links().decode()).links}
-    assert set(links) == {"/icn/hs", "/icn", "/icn/join", "/icn/revocations", "/icn/ping", "/icn/cap", "/3/0",
+    assert set(links) == {"/icn/hs", "/icn", "/icn/join", "/icn/membership", "/icn/revocations", "/icn/ping", "/icn/cap", "/3/0",
                           "/icn/jobs", "/icn/bids", "/icn/leases", "/icn/leases/return",
                           "/icn/rumours", "/icn/parcels", "/icn/sync", "/rd", "/rd-lookup/ep", "/rd-lookup/res",
                           "/icn/status", "/icn/receipts", "/icn/blocks", "/icn/logs"}  # fmt: skip
@@ -36,7 +36,7 @@ def test_core_links_are_read_by_another_parser() -> None:
 @pytest.mark.parametrize(
     ("query", "count"),
     [
-        ((), 21), (("rt=icn.bids",), 1), (("rt=icn.leases*",), 2), (("href=/icn/*",), 16),
+        ((), 22), (("rt=icn.bids",), 1), (("rt=icn.leases*",), 2), (("href=/icn/*",), 17),
         (("if=icn-lite", "rt=icn.cap"), 1), (("rt=nothing",), 0), (("if=other",), 0), (("title=x",), 0),
     ],
 )  # fmt: skip
