@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from icn_lite.cli.files import read_file
 from icn_lite.model import unixfs
+from icn_lite.model.anchor import MAX_ACK_BYTES, AnchorAck
 from icn_lite.model.cid import DAG_CBOR, DAG_PB, TEXT_LENGTH, Cid
+from icn_lite.model.cose import content_type, read
 from icn_lite.model.did import Did
 from icn_lite.model.errors import DocumentError, StoreError, UsageError
 from icn_lite.model.receipt import MAX_SIGNED_BYTES, ExecutionReceipt, read_receipt
@@ -93,7 +96,9 @@ class Sources:
                 yield from self._from_file(name)
         if everything:
             for row in all_rows(self._store, None, None):
-                yield str(row.cid), _block(self._store, row)
+                block = self._store.receipts.get(row.cid) if self._store is not None else None
+                if block is not None:  # an anchor keeps those whose bytes were let go
+                    yield str(row.cid), block
 
     def _from_file(self, name: str) -> Iterator[tuple[str, bytes]]:
         data = read_file(name, most=MAX_CAR_BYTES, what="file of receipts")
@@ -103,11 +108,19 @@ class Sources:
         signed: list[tuple[str, bytes]] = []
         for cid, block in read_car(io.BytesIO(data)):
             self._blocks[cid] = block
-            if cid.codec == DAG_CBOR and block[:1] == bytes((COSE_SIGN1,)):
+            if cid.codec == DAG_CBOR and block[:1] == bytes((COSE_SIGN1,)) and not _is_ack(block):
                 signed.append((f"{name}:{cid}", block))
         if not signed:
             raise UsageError(f"{name} holds no receipt", hint="export with `icn-lite receipts export FILE.car`")
         yield from signed
+
+
+def _is_ack(block: bytes) -> bool:
+    """Whether a signed block is an anchor's acknowledgement; what can't be read is left to those who check receipts."""
+    try:
+        return read(block, max_bytes=MAX_ACK_BYTES).content_type == content_type(AnchorAck.KIND)
+    except DocumentError:
+        return False
 
 
 def _is_car(data: bytes) -> bool:
@@ -126,33 +139,47 @@ def all_rows(store: Store | None, job: Cid | None, executor: Did | None) -> Iter
         after = rows[-1].number
 
 
-def export_car(
-    store: Store | None, job: Cid | None, executor: Did | None, *, with_blocks: bool
-) -> tuple[bytes, tuple[int, int]]:
-    """A CARv1 with receipts and, if wanted, the blocks that they name; and how many there are of each.
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A CARv1 file, and how many of each kind there are in it."""
 
-    Its roots are the last receipt of each executor.
+    data: bytes
+    receipts: int
+    acks: int
+    blocks: int  # jobs, modules, inputs, outputs
+
+
+def export_car(store: Store | None, job: Cid | None, executor: Did | None, *, with_blocks: bool) -> Exported:
+    """A CARv1 with receipts, what anchors say of their chains and, if wanted, the blocks that they name.
+
+    Its roots are the last receipt of each executor. Receipts whose bytes were let go are left out.
     """
     body = bytearray()
     heads: dict[Did, Cid] = {}
     others: dict[Cid, None] = {}
-    count = 0
+    receipts = acks = blocks = 0
     for row in all_rows(store, job, executor):
-        block = _block(store, row)
+        block = store.receipts.get(row.cid) if store is not None else None
+        if block is None:
+            continue
         body += encode_section(row.cid, block)
         heads[row.executor] = row.cid
-        count += 1
+        receipts += 1
         if with_blocks:
             others.update(dict.fromkeys(_named_blocks(read_receipt(block).document)))
         _check_size(len(body))
-    written = 0
+    for did in heads:
+        for ack in store.acks.list(did) if store is not None else ():
+            body += encode_section(ack.cid, store.acks.get(ack.cid) or b"" if store is not None else b"")
+            acks += 1
+            _check_size(len(body))
     for cid in others:
         data = store.blocks.get(cid) if store is not None else None
         for name, block in _sections(cid, data) if data is not None else ():
             body += encode_section(name, block)
-            written += 1
+            blocks += 1
             _check_size(len(body))
-    return encode_header(heads.values()) + bytes(body), (count, written)
+    return Exported(encode_header(heads.values()) + bytes(body), receipts, acks, blocks)
 
 
 def _sections(cid: Cid, data: bytes) -> Iterator[tuple[Cid, bytes]]:
@@ -169,13 +196,6 @@ def _sections(cid: Cid, data: bytes) -> Iterator[tuple[Cid, bytes]]:
 def _named_blocks(receipt: ExecutionReceipt) -> list[Cid]:
     named = (receipt.job, receipt.module, receipt.input, receipt.output, receipt.call)
     return [cid for cid in named if cid is not None]
-
-
-def _block(store: Store | None, row: ReceiptRow) -> bytes:
-    block = store.receipts.get(row.cid) if store is not None else None
-    if block is None:
-        raise StoreError(f"receipt {row.cid} is listed and not here", hint="check the disk")
-    return block
 
 
 def _check_size(size: int) -> None:

@@ -1,8 +1,9 @@
-"""`icn-lite receipts`: list, show, verify, export."""
+"""`icn-lite receipts`: list, show, verify, export, import; what anchors keep, and which chains fork."""
 
 from __future__ import annotations
 
 import base64
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -26,7 +27,7 @@ MAX_LISTED: Final = 1_000
 @group("receipts", examples=("icn-lite receipts", "icn-lite receipts list --json"), invoke_without_command=True)
 @click.pass_context
 def receipts(context: click.Context) -> None:
-    """Signed statements about runs: list, show, verify and export them.
+    """Signed statements about runs: list, show, verify, export and import them.
 
     Without a command it lists them.
     """
@@ -56,6 +57,7 @@ def list_command(
     with reading(app) as store:
         rows = store.receipts.list(job=wanted_job, executor=wanted_executor, after=after, limit=limit) if store else ()
         count = store.receipts.count() if store else 0
+        pending = store.chains.pending() if store else 0
     if app.as_json:
         listed: list[Json] = [
             {
@@ -68,15 +70,22 @@ def list_command(
                 "shard": row.shard,
                 "status": row.status,
                 "fuel_used": row.fuel_used,
+                "anchored": row.anchored,
             }
             for row in rows
         ]
-        app.out.document({"receipts": listed, "count": count})
+        app.out.document({"receipts": listed, "count": count, "pending": pending})
         return
     cells = [
-        [str(row.cid), row.executor.short, str(row.seq), str(row.shard), row.status, str(row.fuel_used)] for row in rows
-    ]
-    app.out.table(["Receipt", "Executor", "Seq>", "Shard>", "Status", "Fuel>"], cells)
+        [
+            str(row.cid), row.executor.short, str(row.seq), str(row.shard), row.status, str(row.fuel_used),
+            "yes" if row.anchored else "pending",
+        ]
+        for row in rows
+    ]  # fmt: skip
+    app.out.table(["Receipt", "Executor", "Seq>", "Shard>", "Status", "Fuel>", "Anchored"], cells)
+    if pending:
+        app.out.note(f"{pending} of {count} are kept by no anchor that is known of")
     if count > len(rows):
         app.out.note(f"{len(rows)} of {count}; --after {rows[-1].number if rows else after} goes on")
 
@@ -187,9 +196,10 @@ def verify(
 @click.option("--blocks", is_flag=True, help="Also jobs, modules, inputs and outputs, as far as they are here.")
 @pass_app
 def export(app: App, file: str, job: str | None, executor: str | None, blocks: bool) -> None:
-    """Write receipts into a CARv1 file, which `receipts verify` and IPFS tools read.
+    """Write receipts into a CARv1 file, which `receipts import`, `receipts verify` and IPFS tools read.
 
-    With --blocks whoever has the file can run everything again.
+    What anchors have acknowledged of their chains goes along. With --blocks whoever has the file can run everything
+    again.
     """
     from icn_lite.cli.receipt_sources import export_car
     from icn_lite.model.cid import Cid
@@ -198,14 +208,99 @@ def export(app: App, file: str, job: str | None, executor: str | None, blocks: b
     if file == "-" and app.as_json:
         raise UsageError("a CAR on stdout and --json exclude each other", hint="write the receipts to a file")
     with reading(app) as store:
-        data, counts = export_car(
+        made = export_car(
             store, Cid.parse(job) if job else None, Did.parse(executor) if executor else None, with_blocks=blocks
         )
-    write_file(file, data)
+    write_file(file, made.data)
     if app.as_json:
-        app.out.document({"file": file, "receipts": counts[0], "blocks": counts[1], "bytes": len(data)})
+        counts: dict[str, Json] = {"receipts": made.receipts, "acks": made.acks, "blocks": made.blocks}
+        app.out.document({"file": file, **counts, "bytes": len(made.data)})
     else:
-        app.out.note(f"{counts[0]} receipts and {counts[1]} other blocks, {len(data)} bytes, in {file}")
+        app.out.note(
+            f"{made.receipts} receipts, {made.acks} acknowledgements and {made.blocks} other blocks,"
+            f" {len(made.data)} bytes, in {file}"
+        )
+
+
+@subcommand(
+    receipts,
+    "import",
+    examples=(
+        "icn-lite receipts export receipts.car && icn-lite receipts import receipts.car",
+        "icn-lite receipts export stick.car && icn-lite receipts import stick.car --json",
+    ),
+)
+@click.argument("file", metavar="FILE")
+@click.option("--passphrase-file", metavar="FILE", help="Where the key's passphrase stands, if it has one.")
+@pass_app
+def import_command(app: App, file: str, passphrase_file: str | None) -> None:
+    """Take receipts and acknowledgements from a CARv1 file into the home, whether its node runs or not.
+
+    Every block is checked against its CID, every signature is verified; with one that doesn't hold the import ends, and
+    what came before it stays. What is here already changes nothing, so a file may be imported twice.
+    """
+    from icn_lite.cli.receipt_import import import_car
+
+    found, others = import_car(app, file, passphrase_file)
+    if app.as_json:
+        counts: dict[str, Json] = dict(asdict(found))
+        app.out.document({"file": file, **counts, "others": others})
+        return
+    app.out.note(f"{found.receipts} receipts and {found.acks} acknowledgements were new, {found.known} were not")
+    if found.refused:
+        app.out.note(f"{found.refused} are more than is kept here")
+    if found.forks:
+        app.out.note(f"{found.forks} forks were found: see `icn-lite receipts forks`")
+
+
+@subcommand(receipts, "forks", examples=("icn-lite receipts forks", "icn-lite receipts forks --json"))
+@click.option("--after", type=click.IntRange(0), default=0, help="Only those with a larger number.")
+@pass_app
+def forks_command(app: App, after: int) -> None:
+    """List the forks that were found: receipts of one executor that exclude each other.
+
+    It signed both, so either its disk was copied or set back, or it cheats. Both receipts are kept as evidence.
+    """
+    with reading(app) as store:
+        found = store.chains.forks(after=after) if store else ()
+    if app.as_json:
+        listed: list[Json] = [
+            {
+                "number": fork.number,
+                "executor": str(fork.executor),
+                "seq": fork.seq,
+                "receipts": [str(fork.first), str(fork.second)],
+                "kind": "broken_link" if fork.broken else "fork",
+            }
+            for fork in found
+        ]
+        app.out.document({"forks": listed})
+        return
+    cells = [[fork.executor.short, str(fork.seq), str(fork.first), str(fork.second)] for fork in found]
+    app.out.table(["Executor", "Seq>", "Receipt", "And"], cells)
+
+
+@subcommand(receipts, "acks", examples=("icn-lite receipts acks", "icn-lite receipts acks --json"))
+@pass_app
+def acks_command(app: App) -> None:
+    """List what anchors have acknowledged: whose receipts they keep, and up to which one."""
+    with reading(app) as store:
+        found = store.acks.list() if store else ()
+    if app.as_json:
+        listed: list[Json] = [
+            {
+                "cid": str(ack.cid),
+                "anchor": str(ack.anchor),
+                "executor": str(ack.executor),
+                "seq": ack.seq,
+                "head": str(ack.head),
+            }
+            for ack in found
+        ]
+        app.out.document({"acks": listed})
+        return
+    cells = [[ack.anchor.short, ack.executor.short, str(ack.seq), str(ack.head)] for ack in found]
+    app.out.table(["Anchor", "Executor", "Up to>", "Receipt"], cells)
 
 
 def _receipt_json(sealed: Sealed[ExecutionReceipt]) -> dict[str, Json]:

@@ -11,24 +11,24 @@ from typing import BinaryIO, Final
 
 from icn_lite.model import cbor
 from icn_lite.model.cid import BYTES_LENGTH, Cid
+from icn_lite.model.dag_pb import MAX_VARINT_BYTES, varint
 from icn_lite.model.errors import DocumentError
 
 MAX_HEADER_BYTES: Final = 64 * 1024  # some thousand roots; more need no header to be found
 MAX_SECTION_BYTES: Final = 32 << 20  # the largest block that the store takes
 MAX_ROOTS: Final = 1_000
-_MAX_LENGTH_BYTES: Final = 9  # of an unsigned LEB128 below 2^63
 
 
 def encode_header(roots: Iterable[Cid]) -> bytes:
     """The header's section."""
     listed: list[cbor.Value] = [*roots]
     header = cbor.encode({"roots": listed[:MAX_ROOTS], "version": 1})
-    return _length(len(header)) + header
+    return varint(len(header)) + header
 
 
 def encode_section(cid: Cid, data: bytes) -> bytes:
     """One block's section."""
-    return _length(BYTES_LENGTH + len(data)) + cid.encode() + data
+    return varint(BYTES_LENGTH + len(data)) + cid.encode() + data
 
 
 def read_car(stream: BinaryIO) -> Iterator[tuple[Cid, bytes]]:
@@ -79,14 +79,5 @@ def _read_length(stream: BinaryIO, offset: int) -> tuple[int, int]:
         size += 1
         if byte[0] < 0x80:
             return value, size
-        if size == _MAX_LENGTH_BYTES:
-            raise DocumentError(f"expected a length of at most {_MAX_LENGTH_BYTES} bytes", offset=offset)
-
-
-def _length(value: int) -> bytes:
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+        if size == MAX_VARINT_BYTES:
+            raise DocumentError(f"expected a length of at most {MAX_VARINT_BYTES} bytes", offset=offset)

@@ -18,6 +18,7 @@ from icn_lite.node.coop_commands import CoopCommands
 from icn_lite.node.inquiries import Inquiries
 from icn_lite.node.origination import JobRun, Originations
 from icn_lite.node.runner import arguments_of
+from icn_lite.node.sync_commands import SyncCommands
 from icn_lite.store.db import Store
 from icn_lite.store.peers import Found
 from icn_lite.work import originator_events as ev
@@ -52,6 +53,7 @@ class Commands:
             "ledger": self.ledger,
             "bridge_status": self.bridge_status,
             **CoopCommands(self._node).table(),
+            **SyncCommands(self._node).table(),
             **Inquiries(self._node).table(),
         }
 

@@ -155,9 +155,9 @@ class Node:
             self.executions = Executions(shell, self.pool, self.preparations, self._policy())
             await self.executions.start()
         self.handlers.open(self.originations, self.executions)
-        if self.syncing is not None:
-            self.syncing.originations = self.originations
-            await self.syncing.tend()
+        self.syncing = self.syncing or self._syncing(None)
+        self.syncing.originations = self.originations
+        await self.syncing.tend()
         if not config.offline:
             await self._propose_known()
             await self._discover(stack)
@@ -195,7 +195,7 @@ class Node:
         stack.push_async_callback(self.bridging.close)
         await self.bridging.start()
 
-    def _syncing(self, client: Client) -> Syncing:
+    def _syncing(self, client: Client | None) -> Syncing:
         config = self.options.config
         anchors = Anchors(frozenset(config.anchors), None if config.open else self.memberships)
         return Syncing(self.shell, client, anchors, anchor=config.anchor, budget_bytes=config.storage_mb << 20)

@@ -37,6 +37,7 @@ from icn_lite.model.sync import (
     write_ask,
 )
 from icn_lite.node.anchors import Anchors, acknowledge
+from icn_lite.node.control import Json
 from icn_lite.node.library import StoreLibrary
 from icn_lite.node.origination import Originations
 from icn_lite.node.shell import Shell
@@ -80,7 +81,7 @@ class _Neighbour:
 class Syncing:
     """What one node syncs."""
 
-    def __init__(self, shell: Shell, asker: Asker, anchors: Anchors, *, anchor: bool, budget_bytes: int) -> None:
+    def __init__(self, shell: Shell, asker: Asker | None, anchors: Anchors, *, anchor: bool, budget_bytes: int) -> None:
         self._shell = shell
         self._asker = asker
         self._anchors = anchors
@@ -103,11 +104,26 @@ class Syncing:
         ask = read_ask(frame)
         if not isinstance(ask.ask, Give):
             return await self._shell.storage.run(lambda store: respond(ask, StoreLibrary(store)))
-        documents = await self._verified(ask.ask.blocks)
+        return write_answer(Took(len((await self._keep(await self._verified(ask.ask.blocks))).new)))
+
+    async def _keep(self, documents: Sequence[Known]) -> Taken:
         await self._deliver(documents)
         taken = await self._shell.storage.transact(lambda store: StoreLibrary(store).take(documents))
         await self._came(taken)
-        return write_answer(Took(len(taken.new)))
+        return taken
+
+    async def take_in(self, blocks: Sequence[bytes]) -> dict[str, Json]:
+        """What the owner brings as a file."""
+        documents = await self._verified(blocks)
+        taken = await self._keep(documents)
+        acks = sum(one.cid in taken.new for one in documents if isinstance(one.document, AnchorAck))
+        return {
+            "receipts": len(taken.new) - acks,
+            "acks": acks,
+            "known": len(blocks) - len(taken.new) - taken.refused,
+            "refused": taken.refused,
+            "forks": len(taken.forks),
+        }
 
     # -- asking
 
@@ -158,6 +174,8 @@ class Syncing:
         return following
 
     async def _ask(self, ask: Asked, uri: str, did: Did, neighbour: _Neighbour) -> Answered:
+        if self._asker is None:
+            raise PeerError("this node was started offline", hint="start it without --offline")
         try:
             if not neighbour.udp:
                 return read_answer(await self._asker.sync(uri, write_ask(SyncAsk(ask, FRAME_BYTES)), to=did))

@@ -91,7 +91,7 @@ def test_without_a_home_there_is_nothing_to_list(icn: Program, home: Path) -> No
     done = icn("receipts", "--json")
     assert (done.code, done.json["error"]["kind"]) == (1, "store")
     icn("init")
-    assert icn("receipts", "--json").json == {"receipts": [], "count": 0}
+    assert icn("receipts", "--json").json == {"receipts": [], "count": 0, "pending": 0}
     assert not (home / "node.db").exists()  # looking writes nothing
 
 
@@ -255,6 +255,7 @@ def test_export_and_verify_elsewhere(icn: Program, three: list[str], tmp_path: P
     assert icn("receipts", "export", plain, "--json").json == {
         "file": str(plain),
         "receipts": 3,
+        "acks": 0,
         "blocks": 0,
         "bytes": plain.stat().st_size,
     }
