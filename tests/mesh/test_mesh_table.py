@@ -21,8 +21,9 @@ def test_the_readme_shows_the_table() -> None:
 
 def test_core_links_are_read_by_another_parser() -> None:
     links = {link.href: link for link in linkformat.parse(table.links().decode()).links}
-    assert set(links) == {"/icn/hs", "/icn", "/icn/join", "/icn/membership", "/icn/revocations", "/icn/ping", "/icn/cap",
-                          "/lwm2m/3/0", "/icn/jobs", "/icn/bids", "/icn/leases", "/icn/leases/return",
+    assert set(links) == {"/icn/hs", "/icn", "/icn/join", "/icn/membership", "/icn/revocations",
+                          "/icn/ping", "/icn/cap", "/lwm2m/3/0", "/icn/jobs", "/icn/bids",
+                          "/icn/leases", "/icn/leases/return",
                           "/icn/rumours", "/icn/parcels", "/icn/sync", "/rd", "/rd-lookup/ep", "/rd-lookup/res",
                           "/icn/status", "/icn/receipts", "/icn/blocks", "/icn/logs"}  # fmt: skip
     assert links["/icn/bids"].rt == ["icn.bids"]
