@@ -6,7 +6,7 @@ import struct
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import wasm3
@@ -173,6 +173,12 @@ def wasmtime_engine(fuel: bool) -> wasmtime.Engine:
     return wasmtime.Engine(config)
 
 
+@lru_cache(maxsize=64)
+def compiled(code: bytes, fuel: bool) -> wasmtime.Module:
+    """A module as wasmtime compiled it: most tests make several instances of one."""
+    return wasmtime.Module(wasmtime_engine(fuel), code)
+
+
 class WasmtimeRun:
     """An instance of a prepared module in wasmtime."""
 
@@ -190,7 +196,7 @@ class WasmtimeRun:
             host = (hosts or {}).get(item.name) or _unset(item)
             kind = wasmtime.FuncType([kinds[t] for t in item.type.params], [kinds[t] for t in item.type.results])
             linker.define_func(item.module, item.name, kind, host)
-        self.instance = linker.instantiate(self.store, wasmtime.Module(engine, prepared.code))
+        self.instance = linker.instantiate(self.store, compiled(prepared.code, False))
         self.exports = self.instance.exports(self.store)
 
     def start(self, fuel: int = PLENTY) -> Outcome | None:
@@ -275,13 +281,13 @@ class Reference:
                 [getattr(wasmtime.ValType, _KINDS[t])() for t in row.results],
             )
             linker.define_func(owner, name, kind, (hosts or {})[name])
-        compiled = wasmtime.Module(engine, module)
+        code = compiled(module, True)
         self.own: wasmtime.Memory | None = None
-        for item in compiled.imports:
+        for item in code.imports:
             if isinstance(item.type, wasmtime.MemoryType):  # what preparation makes the module's own
                 self.own = wasmtime.Memory(self.store, item.type)
                 linker.define(self.store, item.module, item.name or "", self.own)
-        self.exports = linker.instantiate(self.store, compiled).exports(self.store)
+        self.exports = linker.instantiate(self.store, code).exports(self.store)
 
     def used(self) -> int:
         """Fuel since the last setting."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import wasm_engines as engines
 import wasmtime
 
@@ -9,7 +11,7 @@ from icn_lite.wasm.decode import decode
 from icn_lite.wasm.flow import Flow
 from icn_lite.wasm.limits import DEFAULT_LIMITS
 from icn_lite.wasm.plan import make_plan
-from icn_lite.wasm.prepare import prepare
+from icn_lite.wasm.prepare import Prepared, prepare
 from icn_lite.wasm.types import TrapFlag
 from icn_lite.wasm.validate import validate
 
@@ -21,10 +23,16 @@ def flows(text: str) -> list[Flow]:
     return [plan.functions[function.index].flow for function in code]
 
 
+@lru_cache(maxsize=64)
+def built(text: str) -> tuple[bytes, Prepared]:
+    """A module, and the same prepared: made once for all arguments."""
+    module = bytes(wasmtime.wat2wasm(text))
+    return module, prepare(module)
+
+
 def check(text: str, args: list[int], *, edges: bool = True) -> int | None:
     """Both engines agree with wasmtime's count, and the limit is exact; returns the fuel, or None for a trap."""
-    module = bytes(wasmtime.wat2wasm(text))
-    prepared = prepare(module)
+    module, prepared = built(text)
     small = engines.Wasm3Run(prepared).call("run", args)
     large = engines.WasmtimeRun(prepared).call("run", args)
     assert small == large
