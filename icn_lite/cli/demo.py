@@ -13,38 +13,55 @@ import click
 from icn_lite.cli.app import App, pass_app
 from icn_lite.cli.framework import command
 from icn_lite.cli.output import Json
+from icn_lite.model.errors import UsageError
 
 if TYPE_CHECKING:
     from icn_lite.node.demo import DemoResult
+    from icn_lite.node.demo_offline import OfflineResult
 
 
-@command("demo", examples=("icn-lite demo", "icn-lite demo --tamper", "icn-lite demo --json"))
+@command(
+    "demo", examples=("icn-lite demo", "icn-lite demo --tamper", "icn-lite demo --offline", "icn-lite demo --json")
+)
 @click.option("--tamper", is_flag=True, help="Flip a byte in a copy of one file; the report has to name it.")
+@click.option("--offline", is_flag=True, help="Another story: a device takes work along, the network and its power go.")
 @click.option("--folder", metavar="DIR", help="Where everything is kept; a new temporary folder if left out.")
 @click.option("--files", "max_files", type=click.IntRange(1), help="Verify only so many files, for a slow device.")
 @pass_app
-def demo(app: App, tamper: bool, folder: str | None, max_files: int | None) -> int:
+def demo(app: App, tamper: bool, offline: bool, folder: str | None, max_files: int | None) -> int:
     """Let three nodes on this machine verify the files of the installed packages.
 
     A coordinator announces the job; two executors bid, take leases, run every shard in the sandbox and sign receipts;
     outputs are compared, mana is paid, and all receipts are verified again from disk.
 
+    With --offline two nodes play: a device takes twelve shards along, the network goes, it works on, loses its power
+    once, comes back, and every receipt arrives once and is acknowledged.
+
     Exits with 0 when everything is as it should be: with --tamper that is when exactly that file is reported.
     """
-    from icn_lite.node.demo import DemoOptions, run_demo
+    from icn_lite.node.demo import DemoOptions, DemoResult, run_demo
+    from icn_lite.node.demo_offline import run_offline_demo
 
+    if offline and tamper:
+        raise UsageError("--offline and --tamper are two stories", hint="icn-lite demo --offline")
     path = Path(folder).absolute() if folder else Path(tempfile.mkdtemp(prefix="icn-lite-demo-"))
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, _interrupt)
     shown = _Progress(app)
+    result: DemoResult | OfflineResult
     try:
-        result = run_demo(DemoOptions(path, tamper, max_files), shown.say, shown.advance)
+        if offline:
+            result = run_offline_demo(path, max_files, (shown.say, shown.advance))
+        else:
+            result = run_demo(DemoOptions(path, tamper, max_files), shown.say, shown.advance)
     finally:
         shown.close()
     if app.as_json:
         app.out.document(result.as_json())
-    else:
+    elif isinstance(result, DemoResult):
         _show(app, result)
+    else:
+        _show_offline(app, result)
     return 0 if result.as_expected else 8
 
 
@@ -139,3 +156,26 @@ def _show(app: App, result: DemoResult) -> None:
     out.line(f"receipts: {result.folder / 'receipts'}")
     out.line(f"all of it: {result.folder} (remove it when you have seen enough)")
     out.line(f"{result.seconds:.1f} s")
+
+
+def _show_offline(app: App, result: OfflineResult) -> None:
+    """The report for people."""
+    out = app.out
+    rows = [
+        [str(story.index), story.when, str(story.seq), _after(story.arrived_s), _after(story.acknowledged_s)]
+        for story in result.shards
+    ]
+    out.table(["Shard>", "Run", "Receipt no.>", "Arrived>", "Acknowledged>"], rows, title="After both were back")
+    out.line()
+    out.line(f"the leases were for {result.lease_hours} h; the device lost its power {result.power_losses} time(s),")
+    out.line(f"which cost {result.repeated} run(s) in progress, taken up again, and no receipt")
+    out.line(f"{len(result.shards)} shards, {result.lost} receipts lost, {result.double} shards with more than one")
+    out.line(f"{result.receipts_verified} of {len(result.shards)} receipts verified again from the owner's disk")
+    for fault in result.faults:
+        out.line(f"  FAULT: {fault}")
+    out.line(f"all of it: {result.folder} (remove it when you have seen enough)")
+    out.line(f"{result.seconds:.1f} s")
+
+
+def _after(seconds: float | None) -> str:
+    return "never" if seconds is None else f"after {seconds:.1f} s"

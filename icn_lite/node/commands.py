@@ -19,6 +19,7 @@ from icn_lite.node.inquiries import Inquiries
 from icn_lite.node.origination import JobRun, Originations
 from icn_lite.node.runner import arguments_of
 from icn_lite.node.sync_commands import SyncCommands
+from icn_lite.node.work_commands import WorkCommands
 from icn_lite.store.db import Store
 from icn_lite.store.peers import Found
 from icn_lite.work import originator_events as ev
@@ -55,6 +56,7 @@ class Commands:
             **CoopCommands(self._node).table(),
             **SyncCommands(self._node).table(),
             **Inquiries(self._node).table(),
+            **WorkCommands(self._node).table(),
         }
 
     async def status(self, request: Mapping[str, Json], body: bytes) -> Json:

@@ -169,7 +169,7 @@ def _choose(options: DemoOptions, result: DemoResult) -> list[ListedFile]:
 def _meet(nodes: Fleet, coordinator: FleetNode, result: DemoResult, say: Say) -> None:
     """Wait until the coordinator knows both executors and they know it: by mDNS, or by being told."""
     executors = [node for node in nodes.nodes if node is not coordinator]
-    if all(node.mdns for node in nodes.nodes) and _until_met(coordinator, executors, DISCOVERY_S):
+    if all(node.mdns for node in nodes.nodes) and until_met(coordinator, executors, DISCOVERY_S):
         result.found_by = "mdns"
         say("the nodes found each other by mDNS")
         return
@@ -179,11 +179,11 @@ def _meet(nodes: Fleet, coordinator: FleetNode, result: DemoResult, say: Say) ->
     for node in executors:
         coordinator.control.ask("greet", {"uris": list[Json](node.endpoints)})
         node.control.ask("greet", {"uris": list[Json](coordinator.endpoints)})
-    if not _until_met(coordinator, executors, MEETING_S):
+    if not until_met(coordinator, executors, MEETING_S):
         raise PeerError("the nodes can't reach each other on loopback", hint=f"see the logs under {nodes.folder}")
 
 
-def _until_met(coordinator: FleetNode, executors: list[FleetNode], within_s: float) -> bool:
+def until_met(coordinator: FleetNode, executors: list[FleetNode], within_s: float) -> bool:
     """Poll until every executor is a live peer of the coordinator, and the other way round."""
     until_s = time.monotonic() + within_s
     pairs = [(coordinator, node) for node in executors] + [(node, coordinator) for node in executors]

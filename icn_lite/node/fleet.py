@@ -95,6 +95,23 @@ class Fleet:
                 endpoints = facts["endpoints"]
                 node.endpoints = tuple(str(uri) for uri in endpoints) if isinstance(endpoints, list) else ()
 
+    def kill(self, node: FleetNode) -> None:
+        """End one node as the power would; what it started ends with it."""
+        node.process.kill()
+        node.process.wait()
+        for stream in (node.process.stdin, node.process.stdout):
+            if stream is not None:
+                stream.close()
+        self.nodes.remove(node)
+
+    def end(self, node: FleetNode) -> None:
+        """Let one node end in order."""
+        if node.process.stdin is not None:
+            node.process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            node.process.wait(STOP_S)
+        self.kill(node)
+
     def stop(self) -> None:
         """End all nodes: in order if they can, by force if not."""
         for node in self.nodes:

@@ -100,10 +100,11 @@ class LeaseBook:
         rates = {did: state.taken.bid.compute_score.fuel_per_s for did, state in willing.items()}
         offers: list[OfferLease] = []
         for did, state in willing.items():
-            ahead = LEASES_AWAY if state.taken.bid.offline_ms else LEASES_AHEAD
+            away = state.taken.bid.offline_ms > 0
+            ahead = LEASES_AWAY if away else LEASES_AHEAD
             while state.ask_after_ms is None and state.open_leases < ahead:
                 most = min(MAX_LEASE_SHARDS, max(1, state.taken.bid.max_shards))
-                size = self.pool.batch_size(did, rates, most)
+                size = self.pool.batch_size(did, rates, most, all_at_once=away)
                 indices = self.pool.take(did, size, functools.partial(self._reserve, did, state))
                 if not indices:
                     break

@@ -57,10 +57,11 @@ class ShardPool:
     def __len__(self) -> int:
         return len(self._shards)
 
-    def batch_size(self, executor: Did, rates: Mapping[Did, int], most: int) -> int:
-        """How many shards to give `executor` now: 1 to `most`, by weighted factoring."""
+    def batch_size(self, executor: Did, rates: Mapping[Did, int], most: int, *, all_at_once: bool = False) -> int:
+        """How many shards to give `executor` now: 1 to `most`, by weighted factoring, or its whole part of the rest."""
         total_rate = sum(max(1, rate) for rate in rates.values())
-        share = self.remaining_copies * max(1, rates.get(executor, 1)) // (FACTORING * max(1, total_rate))
+        rounds = 1 if all_at_once else FACTORING
+        share = self.remaining_copies * max(1, rates.get(executor, 1)) // (rounds * max(1, total_rate))
         return max(1, min(most, share))
 
     def take(self, executor: Did, most: int, admit: Callable[[int], bool] = _anyhow) -> list[int]:

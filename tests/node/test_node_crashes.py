@@ -118,7 +118,7 @@ def _until_met(coordinator: FleetNode, executors: list[FleetNode]) -> None:
     """The nodes tell each other; a job waits for bids long enough for that."""
     from icn_lite.node import demo
 
-    assert demo._until_met(coordinator, executors, 30.0)
+    assert demo.until_met(coordinator, executors, 30.0)
 
 
 def _check_accounts(coordinator: FleetNode, view: dict[str, Any]) -> None:
