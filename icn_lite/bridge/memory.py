@@ -89,6 +89,8 @@ class MemoryHub:
 class MemoryUpstream:
     """One bridge's side of a `MemoryHub`."""
 
+    anchors = False
+
     def __init__(self, hub: MemoryHub, name: str) -> None:
         self._hub = hub
         self._own = Route(name)

@@ -122,6 +122,8 @@ _READERS: Final[dict[str, _Reader]] = {
 class NatsUpstream:
     """One bridge at a NATS hub."""
 
+    anchors = False
+
     def __init__(self, address: NatsAddress, signer: cose.Signer, random: Random) -> None:
         self._address = address
         self._signer = signer

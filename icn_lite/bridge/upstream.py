@@ -148,6 +148,11 @@ class Upstream(Protocol):
         """What people call it: its address without secrets."""
         ...
 
+    @property
+    def anchors(self) -> bool:
+        """Whether it takes every receipt that passes, of whatever job, and not only those that its jobs ask for."""
+        ...
+
     async def start(self) -> None:
         """Begin to connect; returns at once, whether anybody answers shows in `health`."""
         ...

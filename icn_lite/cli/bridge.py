@@ -30,8 +30,9 @@ def bridge(
     """Run this node as a bridge: jobs, bids, leases and receipts cross between this mesh and its upstreams.
 
     It is `icn-lite up` with at least one upstream, from the settings or --upstream. Its membership needs the role
-    `bridge`: `icn-lite invite --role bridge` gives it. Upstreams are NATS hubs: nats://HOST:PORT or tls://HOST:PORT,
-    with ?domain=NAME where the hub is behind a leaf node.
+    `bridge`: `icn-lite invite --role bridge` gives it. Upstreams are NATS hubs (nats://HOST:PORT or tls://HOST:PORT,
+    with ?domain=NAME where the hub is behind a leaf node) and icn-core nodes, which take receipts and blocks
+    (icn-core+http://HOST:PORT, with ?key-file=PATH for an API key).
     """
     if context.invoked_subcommand is not None:
         return

@@ -88,6 +88,9 @@ class BridgeBlocks:
                     for upstream in upstreams:
                         await upstream.put_block(cid, data)
                     break
+                except NotSupported as unknown:
+                    log.debug("block %s is not laid down: %s", cid, unknown)
+                    break
                 except (PeerError, StoreError) as error:
                     log.info("block %s is not laid down: %s", cid, error)
                     await asyncio.sleep(1 << attempt)
@@ -106,7 +109,10 @@ class BridgeBlocks:
             except (PeerError, StoreError) as error:
                 log.info("receipt %s goes up without block %s: %s", receipt.cid, cid, error)
                 continue
-            await upstream.put_block(cid, data)
+            try:
+                await upstream.put_block(cid, data)
+            except NotSupported as unknown:
+                log.debug("receipt %s goes up without block %s: %s", receipt.cid, cid, unknown)
 
     async def _own(self, cid: Cid, of: Did) -> bytes:
         """A block or blob of somebody here, from the store or from them."""

@@ -193,6 +193,7 @@ class Bridging:
         if ack is not None:
             return ack.block
         await link.outward.take_receipt(sealed, crossing.route)
+        await self._anchor(sealed)
         if sealed.document.output is not None:  # while its executor is here
             self._shell.tasks.spawn(self.blocks.hold(sealed.document.output, sealed.signer), "output on its way up")
         until_s = asyncio.get_running_loop().time() + ACK_S
@@ -312,7 +313,17 @@ class Bridging:
             ack = await self._shell.hand_in(originator, sealed.block)
         if ack.signer != originator:
             raise PeerError(f"the acknowledgement is signed by {ack.signer}, not by {originator}")
+        await self._anchor(sealed)
         await in_time(upstream.acknowledge(ack))
+
+    async def _anchor(self, receipt: Sealed[ExecutionReceipt]) -> None:
+        """A receipt that passes, for those upstreams that take all of them; one that has no room goes without."""
+        for link in self._links.values():
+            if link.upstream.anchors:
+                try:
+                    await link.outward.take_receipt(receipt, up.NOWHERE)
+                except Later as later:
+                    log.warning("receipt %s is not anchored: %s", receipt.cid, later.message)
 
     def _up(self, job: Cid) -> Did:
         """The originator here of a job that went up."""

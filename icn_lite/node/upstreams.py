@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from random import SystemRandom
-from typing import Final
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qs
 
 from icn_lite.bridge.upstream import Upstream
 from icn_lite.model import cose
 from icn_lite.model.errors import NotSupported, UsageError
+
+if TYPE_CHECKING:
+    from icn_lite.bridge.http import Server
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +41,35 @@ def _open_nats(address: str, signer: cose.Signer) -> Upstream:
     return NatsUpstream(NatsAddress.parse(address), signer, SystemRandom())
 
 
+def _core_of(address: str) -> tuple[Server, str | None]:
+    """`icn-core+http://HOST[:PORT]` or `icn-core+https://…`, with `?key-file=PATH` for its API key."""
+    from icn_lite.bridge.http import Server
+    from icn_lite.bridge.icn_core_http import DEFAULT_PORT
+
+    url, _, query = address.removeprefix("icn-core+").partition("?")
+    given = parse_qs(query)
+    key_file = given.pop("key-file", [None])[-1]
+    try:
+        if given:
+            raise ValueError(f"expected ?key-file=PATH at most, found {query!r}")
+        return Server.parse(url, DEFAULT_PORT), Path(key_file).read_text("ascii").strip() if key_file else None
+    except (ValueError, OSError) as error:
+        raise UsageError(f"upstream {address!r}: {error}", hint="for example icn-core+http://127.0.0.1:7845") from error
+
+
+def _check_core(address: str) -> None:
+    _core_of(address)
+
+
+def _open_core(address: str, signer: cose.Signer) -> Upstream:
+    from icn_lite.bridge.icn_core_http import IcnCore, IcnCoreUpstream
+
+    return IcnCoreUpstream(IcnCore(*_core_of(address)))
+
+
+_CORE: Final = Scheme(_check_core, _open_core)
 _NATS: Final = Scheme(_check_nats, _open_nats)
-SCHEMES: Final[dict[str, Scheme]] = {"nats": _NATS, "tls": _NATS}
+SCHEMES: Final[dict[str, Scheme]] = {"nats": _NATS, "tls": _NATS, "icn-core+http": _CORE, "icn-core+https": _CORE}
 
 
 def check_upstreams(addresses: Sequence[str]) -> None:
