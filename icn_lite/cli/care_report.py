@@ -29,6 +29,7 @@ def tell(out: Output, device: Mapping[str, Json]) -> None:
     columns = ["Limit", "Reading>", "Threshold>", "Resumes>", "Headroom>", "In 10 min>", "Stands"]
     out.table(columns, [_limit_row(row) for row in _rows(device["limits"])])
     _tell_forecast(out, device.get("forecast"))
+    _tell_declined(out, _rows(device.get("declined")))
     plot(out, device)
 
 
@@ -46,6 +47,14 @@ def _tell_forecast(out: Output, forecast: Json) -> None:
     facts.append(("energy", f"{forecast['energy_mj_per_gfuel']} mJ for 10⁹ fuel"))
     out.line()
     out.facts(facts)
+
+
+def _tell_declined(out: Output, declined: Sequence[Mapping[str, Json]]) -> None:
+    """The last jobs that were not bid on, and why."""
+    if declined:
+        out.line()
+        rows = [[str(row[key]) for key in ("job", "code", "message")] for row in declined]
+        out.table(["No bid on", "Code", "Because"], rows)
 
 
 def plot(out: Output, device: Mapping[str, Json]) -> None:

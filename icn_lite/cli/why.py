@@ -29,6 +29,7 @@ def why(app: App) -> None:
     device = status.get("device") if isinstance(status, dict) else None
     document: dict[str, Json] = {"running": isinstance(device, dict)}
     document.update(device if isinstance(device, dict) else _read_once(app, home))
+    document["declined"] = status.get("declined", []) if isinstance(status, dict) else []
     if app.as_json:
         app.out.document(document)
         return

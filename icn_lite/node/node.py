@@ -363,6 +363,7 @@ class Node:
             "jobs": jobs,
             "leases": len(self.executions.leases) if self.executions else 0,
             "open_shards": self.executions.open_shards if self.executions else 0,
+            "declined": views.declined_view(self),
             "receipts": receipts,
             "mana": mana,
             "refused": {

@@ -82,7 +82,7 @@ class Offers:
         self._policy = policy
         self._load = load
         self._kept: OrderedDict[Cid, KeptBid] = OrderedDict()
-        self.declined: OrderedDict[Cid, str] = OrderedDict()
+        self.declined: OrderedDict[Cid, Refusal] = OrderedDict()  # the last ones last
         self._bidding = asyncio.Lock()  # an announcement that is heard twice at the same moment gets one bid
 
     async def start(self) -> None:
@@ -118,7 +118,7 @@ class Offers:
             elif isinstance(answer, Bid):
                 answer = await bid_policy.ask(self._policy.bid_policy, sealed.document.job, answer, view)
             if isinstance(answer, Refusal):
-                self._decline(job_id, f"{answer.code.value} {answer.message}")
+                self._decline(job_id, answer)
                 return None
             signed = document.seal(answer, self._shell.signer)
             kept = KeptBid(signed.cid, answer, sealed.document.job, signed.block)
@@ -164,11 +164,13 @@ class Offers:
         try:
             await self._shell.send(kept.bid.job_originator, paths.BIDS, kept.block)
         except PeerRefused as refused:
-            self._decline(kept.bid.job_id, f"the bid was refused: {refused.message}")
+            message = f"the bid was refused: {refused.message}"
+            self._decline(kept.bid.job_id, Refusal(JobErrorCode.NO_EXECUTOR_AVAILABLE, "refused", message))
 
-    def _decline(self, job: Cid, reason: str) -> None:
-        log.info("no bid on job %s: %s", job, reason)
-        self.declined[job] = reason
+    def _decline(self, job: Cid, refusal: Refusal) -> None:
+        log.info("no bid on job %s: %s %s", job, refusal.code.value, refusal.message)
+        self.declined[job] = refusal
+        self.declined.move_to_end(job)
         while len(self.declined) > MAX_BIDS_KEPT:
             self.declined.popitem(last=False)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from icn_lite.model.document import decode
 from icn_lite.model.job import JobSpec, WasmRuntime
@@ -19,6 +19,26 @@ if TYPE_CHECKING:
     from icn_lite.node.node import Node
     from icn_lite.node.origination import JobRun
     from icn_lite.work.routes import Way
+
+
+MAX_DECLINED: Final = 8  # that `status` shows, the last ones
+
+
+def declined_view(node: Node) -> list[Json]:
+    """Jobs that this node did not bid on, the last one first: why, and what was too little."""
+    declined = node.executions.offers.declined.items() if node.executions else ()
+    return [
+        {
+            "job": str(job),
+            "code": refusal.code.value,
+            "reason": refusal.reason,
+            "message": refusal.message,
+            "needed": refusal.needed,
+            "available": refusal.available,
+            "unit": refusal.unit or None,
+        }
+        for job, refusal in list(declined)[-MAX_DECLINED:][::-1]
+    ]
 
 
 def job_row(store: Store, job: str, role: str, status: str, error: str) -> dict[str, Json]:

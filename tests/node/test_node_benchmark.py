@@ -321,7 +321,7 @@ async def test_only_who_shows_its_speed_gets_a_job_that_asks_for_it(world: World
     )
     assert await ended(coordinator, job) == "completed"
     assert second.executions is not None
-    assert "no benchmark's receipt" in second.executions.offers.declined[job]
+    assert "no benchmark's receipt" in second.executions.offers.declined[job].message
     assert coordinator.originations is not None
     bids = coordinator.originations.jobs[job].machine.bids
     assert set(bids) == {shown}
@@ -339,7 +339,7 @@ async def test_a_speed_that_the_receipt_does_not_show_is_refused(world: World) -
     assert executor.executions is not None
     declined = executor.executions.offers.declined
     await until(executor, lambda: job in declined)
-    assert "the benchmark's receipt shows" in declined[job]
+    assert "the benchmark's receipt shows" in declined[job].message
 
 
 async def test_a_receipt_that_is_not_there_or_not_its_own_is_no_proof(world: World) -> None:
@@ -366,4 +366,4 @@ async def test_a_receipt_that_is_not_there_or_not_its_own_is_no_proof(world: Wor
         assert node.executions is not None
         declined = node.executions.offers.declined
         await until(node, lambda declined=declined: job in declined)  # type: ignore[misc]
-        assert part in declined[job]
+        assert part in declined[job].message

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import wasmtime
-from node_world import World, ended, submit, until
+from node_world import World, command, ended, submit, until
 
 from icn_lite.model.errors import FailureReason
 from icn_lite.model.receipt import ExecutionReceipt, read_receipt
@@ -51,7 +51,11 @@ async def test_more_output_than_the_device_keeps_is_a_reason_to_decline(world: W
     job = await submit(coordinator, [b"x"], storage={"max_output_bytes": 4097}, redundancy=alone)
     declined = executor.executions.offers.declined
     await until(executor, lambda: job in declined)
-    assert declined[job] == "J009 outputs of 4097 bytes: this device keeps 4096 at most"
+    assert declined[job].message == "outputs of 4097 bytes: this device keeps 4096 at most"
+    shown = (await command(executor, "status"))["declined"]
+    assert [(row["code"], row["needed"], row["available"], row["unit"]) for row in shown] == [
+        ("J009", 4097, 4096, "bytes")
+    ]
     fits = await submit(coordinator, [b"x"], storage={"max_output_bytes": 4096}, redundancy=alone)
     assert await ended(coordinator, fits) == "completed"
 
