@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -117,6 +118,70 @@ def renew(app: App, name: str | None, of: str | None) -> None:
     if not isinstance(told, dict):
         raise PeerError("the node answered with something else", hint="is it another version?")
     answer(app.out, told, [f"Renewed  {told['name']}", f"Until    {told['expires_at']} (seconds since 1970)"])
+
+
+@subcommand(
+    coop,
+    "export",
+    examples=(
+        "icn-lite coop export home.key --coop home --passphrase-file ./notes.txt",
+        "icn-lite coop export home-2.key --coop home --passphrase-file ./notes.txt --json",
+    ),
+)
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--coop", "name", metavar="NAME", help="The cooperative, where this home holds the keys of several.")
+@click.option("--passphrase-file", metavar="FILE", help="Seal the copy by the passphrase in FILE.")
+@pass_app
+def export(app: App, file: Path, name: str | None, passphrase_file: str | None) -> None:
+    """Write a copy of a cooperative's key to FILE, sealed by a passphrase, while no node runs on this home.
+
+    Whoever has both can invite and put out anybody; without any copy the cooperative ends with this home.
+    """
+    from icn_lite.node.keys import create_key, passphrase_from
+
+    with memberships_of(app) as memberships:
+        cooperative = memberships.find(name)
+        if cooperative.key is None:
+            raise UsageError(f"the key of {cooperative.name!r} is in another home", hint="export it there")
+        given = passphrase_from({}, Path(passphrase_file) if passphrase_file else None)
+        passphrase = given if given is not None else app.ask_passphrase("Passphrase for the copy", twice=True)
+        create_key(file.absolute(), passphrase, seed=cooperative.key.seed)
+        told: dict[str, Json] = {"name": cooperative.name, "cooperative": str(cooperative.did), "file": str(file)}
+    answer(app.out, told, [f"Cooperative  {told['name']}", f"Copy         {file}"])
+
+
+@subcommand(
+    coop,
+    "import",
+    examples=(
+        "icn-lite coop import village.key --name village",
+        "icn-lite coop import village.key --name village --json",
+    ),
+)
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--name", metavar="NAME", help="What the cooperative is called, where this node is no member of it.")
+@click.option("--passphrase-file", metavar="FILE", help="The passphrase that the copy was sealed by.")
+@pass_app
+def import_(app: App, file: Path, name: str | None, passphrase_file: str | None) -> None:
+    """Take a cooperative's key from the copy in FILE, while no node runs on this home; this node is its admin then.
+
+    Who was put out meanwhile it hears from the first member that it meets.
+    """
+    from icn_lite.node.coop_commands import check_name
+    from icn_lite.node.cooperatives import CooperativeSigner
+    from icn_lite.node.keys import load_key, passphrase_from
+    from icn_lite.node.views import cooperative_view
+
+    def ask() -> bytes:
+        given = passphrase_from({}, Path(passphrase_file) if passphrase_file else None)
+        return given if given is not None else app.ask_passphrase(f"Passphrase for {file}")
+
+    if name is not None:
+        check_name(name)
+    with memberships_of(app) as memberships:
+        key = CooperativeSigner(load_key(file.absolute(), ask).seed)
+        told = cooperative_view(memberships, memberships.take_over(key, name))
+    answer(app.out, told, [f"Cooperative  {told['name']}", f"DID          {told['cooperative']}"])
 
 
 def ask_running(app: App, command: str, fields: Mapping[str, str | None]) -> Json:

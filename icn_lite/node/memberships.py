@@ -36,7 +36,7 @@ from icn_lite.model.membership import (
 )
 from icn_lite.node import cooperatives
 from icn_lite.node.clock import Clock
-from icn_lite.node.cooperatives import MAX_COOPERATIVES, MAX_INVITATIONS, Cooperative, Invited
+from icn_lite.node.cooperatives import MAX_COOPERATIVES, MAX_INVITATIONS, Cooperative, CooperativeSigner, Invited
 from icn_lite.work.quota import Bucket, Quotas
 
 OWN_NAME: Final = "home"  # the cooperative that a node makes for itself when it belongs to none
@@ -174,7 +174,22 @@ class Memberships:
         self._check_room()
         if any(held.name == name for held in self.held):
             raise UsageError(f"a cooperative {name!r} is here already", hint="choose another name")
-        key, now_s = cooperatives.new_key(), self._clock.wall_s()
+        return self._founded(cooperatives.new_key(), name)
+
+    def take_over(self, key: CooperativeSigner, name: str | None) -> Cooperative:
+        """Keep the key of a cooperative that was made elsewhere, and make this node an admin of it by it."""
+        known = next((held for held in self.held if held.did == key.did), None)
+        if known is None and name is None:
+            raise UsageError("the key doesn't say what its cooperative is called", hint="--name NAME")
+        if known is None:
+            self._check_room()
+        if any(held.name == name and held is not known for held in self.held):
+            raise UsageError(f"a cooperative {name!r} is here already", hint="choose another name")
+        return self._founded(key, known.name if known is not None else name or "")
+
+    def _founded(self, key: CooperativeSigner, name: str) -> Cooperative:
+        # Whoever put this node out and then gives it the key has taken it in again.
+        now_s = max(self._clock.wall_s(), self._ended.latest(key.did, self.signer.did) + 1)
         sealed = document.seal(
             Membership(
                 key.did, key.did, self.signer.did, name, tuple(MemberRole), now_s, now_s + OWN_DAYS * DAY_S,
@@ -183,7 +198,7 @@ class Memberships:
             key,
         )  # fmt: skip
         made = cooperatives.place(self._folder, sealed, self.signer, key)
-        self.held.append(made)
+        self.held = [*(held for held in self.held if held.did != key.did), made]
         self.changed()
         return made
 

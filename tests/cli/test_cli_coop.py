@@ -63,6 +63,28 @@ def test_a_membership_is_renewed_by_a_running_node_alone(icn: Program) -> None:
     assert "no node runs" in refused.json["error"]["message"]
 
 
+def test_a_cooperative_outlives_the_home_that_made_it(icn: Program, tmp_path: Path) -> None:
+    """Its key goes by a sealed copy to another home, where it opens by its passphrase alone."""
+    icn("init")
+    made = icn("coop", "create", "village", "--json").json
+    copy, words, wrong = tmp_path / "village.key", tmp_path / "words", tmp_path / "wrong"
+    words.write_text("correct horse\n", encoding="utf-8")
+    wrong.write_text("battery staple\n", encoding="utf-8")
+    told = icn("coop", "export", str(copy), "--coop", "village", "--passphrase-file", str(words), "--json").json
+    assert (told["cooperative"], copy.stat().st_mode & 0o777) == (made["cooperative"], 0o600)
+    again = icn("coop", "export", str(copy), "--coop", "village", "--passphrase-file", str(words))
+    assert again.code == 1  # a file that is there is never replaced
+    other = tmp_path / "other"
+    run(other, "init")
+    args = ("coop", "import", str(copy), "--passphrase-file")
+    assert run(other, *args, str(wrong), "--name", "village", code=2)["error"]["kind"] == "usage"
+    assert "--name" in run(other, *args, str(words), code=2)["error"]["hint"]
+    taken = run(other, *args, str(words), "--name", "village")
+    assert (taken["cooperative"], taken["holds_key"], taken["state"]) == (made["cooperative"], True, "member")
+    assert "admin" in taken["roles"]
+    assert run(other, *args, str(words))["name"] == "village"  # once more: it is known by now
+
+
 def test_an_invitation_is_read_from_standard_input(icn: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     """A token on the command line is every local user's to read."""
     icn("init")
