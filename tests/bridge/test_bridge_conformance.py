@@ -118,7 +118,11 @@ async def test_what_is_postponed_comes_again(harness: Harness) -> None:
     await here.announce(announcement())
     delivery = await ear.next(confirm=False)
     await delivery.postpone(10)
-    assert (await ear.next()).event == delivery.event
+    first, again = delivery.event, (await ear.next()).event
+    assert isinstance(first, JobAnnounced)
+    assert isinstance(again, JobAnnounced)
+    assert (again.announcement, again.route) == (first.announcement, first.route)
+    assert again.age_ms >= first.age_ms
     await ear.close()
 
 
