@@ -123,7 +123,8 @@ HANDSHAKE: Final = "/icn/hs"
 CHANNEL: Final = "/icn"  # one segment: it stands on every sealed request
 PING: Final = "/icn/ping"
 CAPABILITY: Final = "/icn/cap"
-DEVICE: Final = "/3/0"  # LwM2M's Device object
+# LwM2M's Device object, under an alternate path: a request for plain `/3/0` is too short to be answered with an Echo.
+DEVICE: Final = "/lwm2m/3/0"
 JOBS: Final = "/icn/jobs"
 BIDS: Final = "/icn/bids"
 LEASES: Final = "/icn/leases"

@@ -26,7 +26,7 @@ def sensors_beside(profile: Profile, config: Config, pool: Pool) -> SensorHub:
 
 
 def device_state(profile: Profile, hub: SensorHub) -> Callable[[], bytes]:
-    """What `/3/0` answers: what the sensors said last, as SenML."""
+    """What `/lwm2m/3/0` answers: what the sensors said last, as SenML."""
     kind = Kind(profile.name, __version__, profile.battery.floor_pct)
     return lambda: pack(hub.last(), kind)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import select
 import shutil
 import sys
@@ -161,6 +162,40 @@ class TestTrees:
 
     def test_termux_comes_first_on_termux(self) -> None:
         assert next(source.name for source in default_sources(termux=True)) == "termux-battery-status"
+
+
+SEEDS = 8 if os.environ.get("ICN_LITE_LONG") != "1" else 400
+
+
+class TestDamage:
+    @pytest.mark.parametrize("name", EVERYTHING)
+    def test_whatever_a_file_holds_nobody_raises(self, tmp_path: Path, name: str) -> None:
+        """Every seed spoils one file of the tree, as broken drivers, full disks and other kernels do."""
+        root = tmp_path / name
+        shutil.copytree(FIXTURES / name, root)
+        files = sorted(path for path in root.rglob("*") if path.is_file())
+        for seed in range(SEEDS):
+            dice = random.Random(f"{name} {seed}")
+            file = dice.choice(files)
+            whole = file.read_bytes()
+            file.write_bytes(damaged(dice, whole))
+            rows = default_sources(root=root)
+            try:
+                for now_ms in (0, 1, 700_000, 3):
+                    for reading in read_sources(rows, now_ms).items:
+                        assert (reading.value is None) == bool(reading.why_unknown), (seed, file, reading)
+                        low, high = BOUNDS[reading.quantity]
+                        assert reading.value is None or low <= reading.value <= high, (seed, file, reading)
+            finally:
+                file.write_bytes(whole)
+
+
+def damaged(dice: random.Random, whole: bytes) -> bytes:
+    """Nothing, noise, a piece of it, more of it than a file of the kernel has, or other numbers."""
+    numbers = (b"-1", b"0", b"99999999999999999999", b"1e9", b"nan", b"0x10", b" 7 \n8")
+    return dice.choice(
+        (b"", dice.randbytes(60), whole[: dice.randrange(len(whole) + 1)], whole * 99, dice.choice(numbers))
+    )
 
 
 class TestPower:

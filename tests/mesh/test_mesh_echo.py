@@ -132,9 +132,10 @@ async def test_an_echo_opens_the_address_and_no_other(server: Endpoint, open_raw
     refused = await other.next()
     assert refused.code.dotted == "4.01"
     assert refused.opt.echo not in (None, challenge.opt.echo)
+    first = table.links()[:1024]  # a block of it
     answer = await raw.ask(Code.GET, table.CORE, echo=challenge.opt.echo)
-    assert (answer.code.dotted, answer.payload) == ("2.05", table.links())
-    assert (await raw.ask(Code.GET, table.CORE)).payload == table.links()  # from then on without
+    assert (answer.code.dotted, answer.payload) == ("2.05", first)
+    assert (await raw.ask(Code.GET, table.CORE)).payload == first  # from then on without
 
 
 @pytest.mark.parametrize("server", ["guarded"], indirect=True)
