@@ -106,6 +106,18 @@ def _check_terms(bid: Bid, tender: Tender) -> None:
             f"completion in {bid.completion_ms} ms, the deadline is in {max(tender.remaining_ms, 0)} ms",
             code=JobErrorCode.DEADLINE_EXCEEDED,
         )
+    _check_window(bid, tender.job)
+
+
+def _check_window(bid: Bid, job: JobSpec) -> None:
+    """Its window of availability holds one shard at its limit, at the speed that it claims."""
+    window_ms = bid.availability.duration_ms
+    if bid.compute_score.fuel_per_s and window_ms < -(-job.compute.max_fuel * 1000 // bid.compute_score.fuel_per_s):
+        raise BidError(
+            "availability",
+            f"a window of {window_ms} ms is too short for a shard of {job.compute.max_fuel} fuel "
+            f"at {bid.compute_score.fuel_per_s} a second",
+        )
 
 
 def _check_capability(bid: Bid, job: JobSpec, bidder: Bidder) -> None:

@@ -8,7 +8,7 @@ import pytest
 from market_samples import CAPABILITY, JOB, JOB_ID, bid_of, cid_of, did_of
 
 from icn_lite.market.bids import MAX_BIDS, Bidder, Tender, stake_of, validate_bid
-from icn_lite.model.bid import Bid, ComputeScore
+from icn_lite.model.bid import AvailabilityWindow, Bid, ComputeScore
 from icn_lite.model.capability import AllowanceLevel
 from icn_lite.model.errors import BidError, JobErrorCode
 from icn_lite.model.job import ExecutionPolicy, Full
@@ -64,6 +64,23 @@ def test_terms_that_do_not_fit(bid: Bid, reason: str, code: JobErrorCode | None,
     error = refusal(bid)
     assert (error.reason, error.code) == (reason, code)
     assert part in error.message
+
+
+def test_a_window_of_availability_holds_a_shard() -> None:
+    just = replace(bid_of(1), availability=AvailabilityWindow(15_000, 1))  # 30 million fuel at 2 million a second
+    assert validate_bid(just, TENDER, BIDDER) == 20
+    error = refusal(replace(just, availability=AvailabilityWindow(14_999, 1)))
+    assert (error.reason, "14999 ms is too short" in error.message) == ("availability", True)
+
+
+def test_a_speed_that_a_job_asks_for_is_shown_by_a_benchmark() -> None:
+    tender = replace(TENDER, job=replace(JOB, policy=ExecutionPolicy(min_fuel_per_s=1_000)))
+    shown = replace(BIDDER, capability=replace(CAPABILITY, benchmark=cid_of(1)))
+    assert validate_bid(bid_of(1), tender, replace(shown, proven_fuel_per_s=1_000)) == 20
+    for proven, part in ((999, "shows 999"), (None, "found none")):
+        error = refusal(bid_of(1), tender, replace(shown, proven_fuel_per_s=proven))
+        assert (error.reason, error.code) == ("proof", JobErrorCode.NO_EXECUTOR_AVAILABLE)
+        assert part in error.message
 
 
 def test_after_the_window_twice_and_one_too_many() -> None:

@@ -167,6 +167,14 @@ def test_what_a_bid_says_of_its_own_reputation_counts_for_nothing() -> None:
     )
 
 
+def test_a_speed_that_was_shown_takes_the_place_of_the_claimed_one() -> None:
+    """At a tenth of the need the speed's part is a tenth by eleven, instead of two thirds."""
+    shown = score_bid(bid_of(1), JOB, remaining_ms=120_000, reputation_ppm=500_000, proven_fuel_per_s=100_000)
+    assert shown.capability_ppm == (90_909 + 666_666 + 666_666) // 3
+    same = score_bid(bid_of(1), JOB, remaining_ms=120_000, reputation_ppm=500_000, proven_fuel_per_s=2_000_000)
+    assert same == score_bid(bid_of(1), JOB, remaining_ms=120_000, reputation_ppm=500_000)
+
+
 @given(price=mana, limit=mana.filter(bool), time=mana, remaining=mana, known=ppm, rate=st.integers(0, 1 << 50))
 @steady
 def test_the_score_is_the_specification_s_formula(
