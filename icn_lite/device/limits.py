@@ -101,8 +101,8 @@ class _Rows:
             carries = self.state.battery.spare.duty_pm > 0 and self.state.battery.charged
             standing = Standing.HOLDS if carries or self.state.held.may_bid else Standing.STOPS
             return _below("charger", battery.on_mains, (1, 1), None, standing, "a charger that keeps up")
-        row = _below("charger", battery.on_mains, (1, 1), None, Standing.STOPS, "to be plugged in")
-        return _unknown(row, "to know whether it charges") if battery.on_mains.value is None else row
+        row = _below("charger", battery.on_mains, (1, 1), None, _if(battery.discharges), "to be plugged in")
+        return _unknown(row, "to know whether it charges")
 
     def manners(self) -> list[Limit]:
         profile, rows = self.profile, []
@@ -111,11 +111,11 @@ class _Rows:
         if profile.network.metered != "allow":
             metered = self._read(Quantity.METERED)
             row = _above("metered network", metered, (1, 0), None, _if(metered.value == 1), "an unmetered network")
-            rows.append(_unknown(row, row.wants) if profile.network.metered == "never" else row)
+            rows.append(_unknown(row, "an unmetered network") if profile.network.metered == "never" else row)
         if profile.network.wifi_only:
             wifi = self._read(Quantity.WIFI)
             row = _below("Wi-Fi or cable", wifi, (1, 1), None, _if(wifi.value == 0), "Wi-Fi or a cable")
-            rows.append(_unknown(row, row.wants))
+            rows.append(_unknown(row, "Wi-Fi or a cable"))
         active = Standing.HOLDS if profile.activity.duty_pm else Standing.STOPS
         if profile.activity.idle_s:
             idle = self._read(Quantity.USER_IDLE_S)

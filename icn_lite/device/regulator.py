@@ -40,7 +40,7 @@ DUTY_STEP_PM: Final = 10
 SLOW_BELOW_PM: Final = 950
 
 CHIP: Final = Gains(kp=60_000, ki=2_500, far_mc=12_000, free_mc=12_000)
-BATTERY: Final = Gains(kp=300_000, ki=400, far_mc=12_000, free_mc=4_000)
+BATTERY: Final = Gains(kp=300_000, ki=1_000, far_mc=3_000, free_mc=4_000)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 For each profile and weather, the same body lives through the same hours four times: idle, under our governor, under
 BOINC's rule (one threshold: 90 % charge and 40 °C of the battery, 300 s back-off, plugged in, no look at the
 processor's temperature), and under an oracle that knows the body, the room and every plug, and takes all that the
-limits leave. There is always work, in shards of half a minute.
+limits leave. There is always work, in shards of half a minute at full duty; the governor is told how long the one that
+runs may still take, and a new one only begins where its forecast sees it end before heat does.
 
     tools/sim_device --json | jq '.runs[] | select(.profile == "pi-4")'
     tools/sim_device --profile termux-phone --weather summer --svg plots/
@@ -11,7 +12,8 @@ limits leave. There is always work, in shards of half a minute.
 `over_hard_s` and `over_soft_share` count time above `hard_c` and above `soft_c` + 1 °C of the processor while the idle
 twin was not; `below_floor_pct` how far the charge fell below the floor, or below the idle twin where that is lower;
 `charge_delay_share` the longest delay to `charged_pct` after a plug, as a share of the idle twin's time;
-`used_of_oracle` the fuel as a share of the oracle's; `changes_per_hour` the changes of the allowance's level.
+`used_of_oracle` the fuel as a share of the oracle's; `changes_per_hour` the changes of the allowance's level;
+`forecast_miss_c` the median error of the temperatures that were forecast for the ends of shards.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -30,11 +33,14 @@ from physics import HARDWARE, HOUR_S, WEATHERS, Body, Habits, Sensors, Weather
 from svg import lines
 
 from icn_lite.device.catalogue import load_profile
-from icn_lite.device.governor import GovernorState, Level, step
+from icn_lite.device.forecast import forecast, thermal_now
+from icn_lite.device.governor import GovernorState, step
 from icn_lite.device.profile import Profile
+from icn_lite.device.reading import Quantity, Readings, known
 
 STEP_S: Final = 2  # as a node looks while guests run (`node.care.BUSY_MS`)
-SHARD_S: Final = 30  # what may go on while a device drains
+SHARD_S: Final = 30  # of work at full duty
+DULL_PM: Final = 100  # below this duty a shard takes so long that its end tells nothing about the forecast
 BOINC_CHARGE_PCT: Final = 90
 BOINC_BATTERY_C: Final = 40.0
 BOINC_BACKOFF_S: Final = 300
@@ -96,20 +102,51 @@ class Governed:
         rng = random.Random(f"sensors/{case.seed}/{case.profile.name}/{case.weather.name}")
         self._profile = case.profile
         self._sensors = Sensors.of(body, rng, case.hours)
-        self._state = GovernorState()
-        self._shard_left_s = 0.0
+        self._shard_left_s = 0.0  # at full duty; 0 between two shards
+        self.state = GovernorState()
         self.changes = 0
+        self.declined = 0  # shards that were not begun, because they would not have ended before heat does
+        self.misses_mc: list[int] = []  # by how much forecasts of a shard's end missed
+        self._foreseen: tuple[float, int] | None = None
 
     def __call__(self, body: Body, now_s: float, duty: float) -> float:
-        readings = self._sensors.read(now_s, int(duty * 1000))
-        before = self._state.held.level
-        self._state, allowance = step(self._profile, self._state, readings, int(now_s * 1000) + 1)
+        sensed = self._sensors.read(now_s, int(duty * 1000))
+        left = known(Quantity.WORK_LEFT, int(self._shard_left_s * 1000), "sim")
+        readings = Readings((*sensed.items, left))
+        before = self.state.held.level
+        self.state, allowance = step(self._profile, self.state, readings, int(now_s * 1000) + 1)
         self.changes += allowance.level is not before
-        if allowance.level is Level.DRAIN:
-            self._shard_left_s -= STEP_S * duty
-            return allowance.duty_pm / 1000 if self._shard_left_s > 0 else 0.0
-        self._shard_left_s = SHARD_S
-        return allowance.duty_pm / 1000 if allowance.may_run else 0.0
+        self._compare(now_s, readings)
+        if self._shard_left_s <= 0 and allowance.may_bid and self._ends_in_time(allowance.duty_pm, readings):
+            self._shard_left_s = SHARD_S
+            self._foresee(now_s, allowance.duty_pm, readings)
+        if self._shard_left_s <= 0 or not allowance.may_run:
+            return 0.0
+        self._shard_left_s -= STEP_S * allowance.duty_pm / 1000
+        return allowance.duty_pm / 1000
+
+    def _ends_in_time(self, duty_pm: int, readings: Readings) -> bool:
+        """Whether the shard that would begin ends before the forecast says that guests are stopped."""
+        expected = forecast(self._profile, self.state, readings, self._profile.prior.fuel_per_s)
+        needs_ms = SHARD_S * 1000 * 1000 // max(1, duty_pm)
+        fits = expected.work_ms is None or expected.work_ms >= needs_ms
+        self.declined += not fits
+        return fits
+
+    def _foresee(self, now_s: float, duty_pm: int, readings: Readings) -> None:
+        now = thermal_now(readings)
+        if now is not None and duty_pm > DULL_PM:
+            after_ms = SHARD_S * 1000 * 1000 // duty_pm
+            work_pm = min(1000, duty_pm + now.work_pm - (readings.get(Quantity.GUESTS).value or 0))
+            ends_mc = self.state.learned.thermal.forecast(now, work_pm, after_ms)
+            self._foreseen = None if ends_mc is None else (now_s + after_ms / 1000, ends_mc)
+
+    def _compare(self, now_s: float, readings: Readings) -> None:
+        if self._foreseen is not None and now_s >= self._foreseen[0]:
+            temp_mc = readings.get(Quantity.SOC_TEMP).value
+            if temp_mc is not None:
+                self.misses_mc.append(abs(temp_mc - self._foreseen[1]))
+            self._foreseen = None
 
 
 class Boinc:
@@ -157,6 +194,9 @@ class Oracle:
 
     def _holds(self, body: Body, now_s: float, duty: float) -> bool:
         thermal, battery, hardware = self._profile.thermal, self._profile.battery, body.hardware
+        activity = self._profile.activity
+        if hardware.tells_use and body.habits.unused_s(now_s) < activity.idle_s and duty * 1000 > activity.duty_pm:
+            return False
         load_w = body.load_w(now_s, duty)
         # The chip settles within seconds, so a duty is judged by where it leads, not by the next two seconds.
         if duty and body.case_c + load_w * hardware.chip_k_w > thermal.soft_c:
@@ -240,8 +280,15 @@ def run_case(case: Case) -> tuple[dict[str, object], Trace]:
     found = figures(case, ours, idle, oracle, governed.changes)
     row: dict[str, object] = {"profile": case.profile.name, "weather": case.weather.name, **asdict(found)}
     row["missed"] = missed(found)
+    row["forecasts"] = len(governed.misses_mc)
+    row["forecast_miss_c"] = _median_c(governed.misses_mc)
+    row["declined_for_heat"] = governed.declined
     row["boinc"] = asdict(figures(case, boinc, idle, oracle, rule.changes))
     return row, ours
+
+
+def _median_c(misses_mc: list[int]) -> float | None:
+    return round(statistics.median(misses_mc) / 1000, 2) if misses_mc else None
 
 
 def missed(found: Figures) -> list[str]:

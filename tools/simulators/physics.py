@@ -9,6 +9,7 @@ sheet.
 
 from __future__ import annotations
 
+import bisect
 import math
 import random
 from dataclasses import dataclass, field
@@ -36,9 +37,10 @@ class Hardware:
     charge_w: float = 0.0  # what the battery takes at most
     volts: float = 3.85
     user_w: float = 0.0  # more, while its owner uses it
+    tells_use: bool = False  # a desktop says when it was last touched, Termux doesn't and hides others' load
 
 
-HARDWARE: Final = {
+HARDWARE: Final[dict[str, Hardware]] = {
     "pi-zero-2w": Hardware(0.7, 1.3, 7, 15, 0.9, 25, 80),
     "pi-3": Hardware(1.9, 2.4, 4, 8.5, 1.2, 45, 80),
     "pi-4": Hardware(2.7, 3.0, 3, 7, 1.5, 60, 80),
@@ -48,7 +50,7 @@ HARDWARE: Final = {
     "generic-armv7": Hardware(1.5, 2.0, 4, 9, 1.3, 45, 85),
     "termux-phone": Hardware(0.35, 3.0, 4, 5, 3.0, 130, 85, 15.0, 7.5, 3.85, 1.6),
     "termux-old-phone": Hardware(0.4, 2.2, 5, 6, 2.5, 110, 80, 9.0, 4.5, 3.8, 1.4),
-    "x86-laptop": Hardware(7.0, 14.0, 0.9, 1.5, 20, 400, 97, 50.0, 30.0, 11.4, 6.0),
+    "x86-laptop": Hardware(7.0, 14.0, 0.9, 1.5, 20, 400, 97, 50.0, 30.0, 11.4, 6.0, tells_use=True),
     "server": Hardware(30.0, 45.0, 0.25, 0.35, 60, 900, 100),
 }
 
@@ -79,6 +81,8 @@ class Habits:
 
     plugged: tuple[tuple[int, int], ...]
     used: tuple[tuple[int, int], ...]
+    plugged_edges: tuple[int, ...]  # when it begins and ends in turn, for a quick answer
+    used_edges: tuple[int, ...]
 
     @classmethod
     def of(cls, rng: random.Random, hours: int) -> Habits:
@@ -93,15 +97,32 @@ class Habits:
             for _ in range(14):
                 start = base + rng.uniform(7, 23)
                 used.append((int(start * HOUR_S), int(start * HOUR_S + rng.uniform(60, 900))))
-        return cls(tuple(plugged), tuple(used))
+        return cls(tuple(plugged), tuple(used), _edges(plugged), _edges(used))
 
     def is_plugged(self, now_s: float) -> bool:
         """Whether the charger is connected."""
-        return any(start <= now_s < end for start, end in self.plugged)
+        return bisect.bisect_right(self.plugged_edges, now_s) % 2 == 1
 
     def is_used(self, now_s: float) -> bool:
         """Whether somebody looks at the screen."""
-        return any(start <= now_s < end for start, end in self.used)
+        return bisect.bisect_right(self.used_edges, now_s) % 2 == 1
+
+    def unused_s(self, now_s: float) -> float:
+        """How long nobody has; a night, where nobody did yet."""
+        if self.is_used(now_s):
+            return 0.0
+        return min((now_s - end for _, end in self.used if end <= now_s), default=8 * HOUR_S)
+
+
+def _edges(spans: list[tuple[int, int]]) -> tuple[int, ...]:
+    """Beginnings and ends of the union of spans, ascending."""
+    edges: list[int] = []
+    for start, end in sorted(spans):
+        if edges and start <= edges[-1]:
+            edges[-1] = max(edges[-1], end)
+        else:
+            edges += [start, end]
+    return tuple(edges)
 
 
 @dataclass(slots=True)
@@ -193,8 +214,19 @@ class Sensors:
 
     def read(self, now_s: float, guests_pm: int) -> Readings:
         """All readings at this moment; `guests_pm` is the share of time that guests ran since the last ones."""
-        body = self.body
-        readings = [self._chip(now_s), known(Quantity.GUESTS, guests_pm, "sim")]
+        body, hardware = self.body, self.body.hardware
+        readings = [
+            self._chip(now_s),
+            known(Quantity.GUESTS, guests_pm, "sim"),
+            known(Quantity.WIFI, 1, "sim"),
+            known(Quantity.METERED, 0, "sim"),
+        ]
+        if hardware.tells_use:
+            load_pm = 1000 * hardware.user_w / hardware.work_w if body.habits.is_used(now_s) else 0
+            readings += [
+                known(Quantity.USER_IDLE_S, int(body.habits.unused_s(now_s)), "sim"),
+                known(Quantity.FOREIGN_LOAD_PM, max(0, min(1000, int(self.rng.gauss(load_pm, 15)))), "sim"),
+            ]
         if body.hardware.battery_wh:
             mains = body.habits.is_plugged(now_s) and body.battery_w >= 0
             current_ua = body.battery_w / body.hardware.volts * 1e6 * self.rng.gauss(1, 0.01)
@@ -206,6 +238,8 @@ class Sensors:
                 temperature(Quantity.BATTERY_TEMP, int(body.case_c * 10) * 100, "sim"),
                 known(Quantity.BATTERY_CURRENT, int(current_ua), "sim"),
                 known(Quantity.BATTERY_VOLTAGE, int(body.hardware.volts * 1e6), "sim"),
+                known(Quantity.BATTERY_POWER, int(abs(current_ua) * body.hardware.volts / 1000), "sim"),
+                known(Quantity.BATTERY_ENERGY, int(body.charge_wh * 3.6e6), "sim"),
             ]
         else:
             readings.append(known(Quantity.BATTERY_PRESENT, 0, "sim"))
