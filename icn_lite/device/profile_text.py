@@ -9,7 +9,7 @@ from __future__ import annotations
 import builtins
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -21,6 +21,7 @@ Kind = Literal["int", "bool", "text", "texts", "ints", "choice", "spans"]
 MAX_PROFILE_BYTES: Final = 64 * 1024
 MAX_TEXT_CHARS: Final = 200  # longest title or pattern
 MAX_LIST_ITEMS: Final = 64
+MAX_OTHERS: Final = 5  # faults named beside the first; more is another file, not a mistake
 
 _HEADER = re.compile(r"\s*\[\s*([A-Za-z0-9_-]+)\s*\]\s*(?:#.*)?")
 _KEY = re.compile(r"""\s*["']?([A-Za-z0-9_*-]+)["']?\s*=""")
@@ -146,57 +147,69 @@ class _Reader:
             raise ProfileError(f"profile {self.name}: not TOML: {message}", line=line) from error
 
     def read(self, orders: Sequence[Order]) -> dict[str, Table]:
-        """Check everything, in the order of the rows."""
+        """Check everything, in the order of the rows; one refusal for the first fault, and a hint for the others."""
         tables: dict[str, Mapping[str, object]] = {"": {}}
+        faults: list[ProfileError] = []
         for key, value in self.raw.items():
-            if isinstance(value, dict):
-                if key not in self.sections or not key:
-                    raise self.error(
-                        f"unknown section [{key}]", (key, ""), f"known: {', '.join(s for s in self.sections if s)}"
-                    )
+            if not isinstance(value, dict):
+                tables[""] = {**tables[""], key: value}
+            elif key in self.sections and key:
                 tables[key] = value
             else:
-                tables[""] = {**tables[""], key: value}
+                known = ", ".join(name for name in self.sections if name)
+                faults.append(self.error(f"unknown section [{key}]", (key, ""), f"known: {known}"))
         for section in self.sections.values():
-            self._check_section(section, tables.setdefault(section.name, {}))
+            faults.extend(self._faults_of_section(section, tables.setdefault(section.name, {})))
         for order in orders:
-            self._check_order(order, tables[order.section])
+            faults.extend(self._faults_of_order(order, tables[order.section]))
+        if faults:
+            raise _together(faults)
         return {name: Table(values) for name, values in tables.items()}
 
-    def _check_section(self, section: Section, values: Mapping[str, object]) -> None:
+    def _faults_of_section(self, section: Section, values: Mapping[str, object]) -> Iterator[ProfileError]:
         rows = {row.name: row for row in section.keys}
         for key, value in values.items():
             row = rows.get(key) or rows.get("*")
             if row is None:
                 label = f"{section.name}.{key}" if section.name else key
-                raise self.error(f"unknown key {label}", (section.name, key), f"known: {', '.join(rows)}")
-            self._check_value(section.name, key, row, value)
+                yield self.error(f"unknown key {label}", (section.name, key), f"known: {', '.join(rows)}")
+            else:
+                yield from self._faults_of_value(section.name, key, row, value)
         for row in section.keys:
             if not row.optional and row.name not in values:
                 label = f"{section.name}.{row.name}" if section.name else row.name
-                raise self.error(f"missing key {label}: {row.meaning}", (section.name, ""))
+                yield self.error(f"missing key {label}: {row.meaning}", (section.name, ""))
 
-    def _check_value(self, section: str, key: str, row: Key, value: object) -> None:
+    def _faults_of_value(self, section: str, key: str, row: Key, value: object) -> Iterator[ProfileError]:
         label = f"{section}.{key}" if section else key
         if not _is_kind(row.kind, value):
-            raise self.error(f"{label}: expected {_KIND_WORDS[row.kind]}, found {value!r}"[:300], (section, key))
-        if row.choices and value not in row.choices:
-            raise self.error(f"{label}: expected one of {', '.join(row.choices)}, found {value!r}", (section, key))
-        if row.bounds is None:
-            return
-        low, high = row.bounds
-        for number in value if isinstance(value, list) else [value]:
-            if isinstance(number, int) and not low <= number <= high:
-                raise self.error(f"{label}: expected {low} to {high}, found {number}", (section, key), row.meaning)
+            yield self.error(f"{label}: expected {_KIND_WORDS[row.kind]}, found {value!r}"[:300], (section, key))
+        elif row.choices and value not in row.choices:
+            yield self.error(f"{label}: expected one of {', '.join(row.choices)}, found {value!r}", (section, key))
+        elif row.bounds is not None:
+            low, high = row.bounds
+            for number in value if isinstance(value, list) else [value]:
+                if isinstance(number, int) and not low <= number <= high:
+                    yield self.error(f"{label}: expected {low} to {high}, found {number}", (section, key), row.meaning)
 
-    def _check_order(self, order: Order, values: Mapping[str, object]) -> None:
-        lower, upper = values[order.lower], values[order.upper]
+    def _faults_of_order(self, order: Order, values: Mapping[str, object]) -> Iterator[ProfileError]:
+        lower, upper = values.get(order.lower), values.get(order.upper)
         if isinstance(lower, int) and isinstance(upper, int) and lower >= upper:
-            raise self.error(
+            yield self.error(
                 f"{order.section}.{order.upper} = {upper} must be above {order.section}.{order.lower} = {lower}",
                 (order.section, order.upper),
                 "a limit and its resume value need a distance, or the device flaps between the two",
             )
+
+
+def _together(faults: Sequence[ProfileError]) -> ProfileError:
+    """The first fault; the next ones in its hint, so that a file is mended in one go."""
+    first, others = faults[0], faults[1 : 1 + MAX_OTHERS]
+    if others:
+        said = "; ".join(fault.message.partition(": ")[2] for fault in others)
+        more = f" and {len(faults) - 1 - len(others)} more" if len(faults) - 1 > len(others) else ""
+        first.hint = f"{first.hint}; also: {said}{more}".lstrip("; ")
+    return first
 
 
 def _is_kind(kind: Kind, value: object) -> bool:

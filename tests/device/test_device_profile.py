@@ -116,6 +116,24 @@ def test_what_is_wrong_is_refused_with_its_line(text: str, reason: str, line: in
         assert f"(line {line})" in str(caught.value)
 
 
+def test_all_faults_are_told_at_once() -> None:
+    text = changed("memory_pages", "0").replace("workers = 2", "wrokers = 2").replace("soft_c = 70", "soft_c = 60")
+    with pytest.raises(ProfileError) as caught:
+        parse_profile(text, "mine")
+    assert caught.value.message == (
+        f"profile mine: guest.memory_pages: expected 1 to 65536, found 0 (line {line_of(PI_4, 'memory_pages')})"
+    )
+    also = caught.value.hint.partition("; also: ")[2].split("; ")
+    assert also == [
+        f"unknown key guest.wrokers (line {line_of(PI_4, 'workers')})",
+        f"missing key guest.workers: guests running at a time (line {line_of(PI_4, '[guest]')})",
+        f"thermal.soft_c = 60 must be above thermal.soft_resume_c = 64 (line {line_of(PI_4, 'soft_c')})",
+    ]
+    with pytest.raises(ProfileError) as caught:
+        parse_profile("title = 3\n", "mine")
+    assert caught.value.hint.endswith(" more")
+
+
 def test_quiet_hours() -> None:
     hours = parse_profile(changed("quiet", '["22:00-07:30", "12:00-13:00"]'), "mine").hours
     assert hours.quiet == ((1320, 450), (720, 780))
