@@ -14,6 +14,15 @@ if TYPE_CHECKING:
 
 # Other programs' load is what happens between two looks.
 BETWEEN_LOOKS_S: Final = 0.4
+_TERMUX: Final = "`pkg install termux-api`, and the application Termux:API with the permissions that it asks for"
+# Programs that somebody counts on, and what to do when they don't answer.
+_HINTS: Final = {
+    "sensor_command": "run it by hand: it has to print one JSON object within two seconds",
+    "termux-battery-status": _TERMUX,
+    "termux-wifi-connectioninfo": _TERMUX,
+    "vcgencmd": "it needs the group `video`",
+    "upsc": "see whether `upsc -l` names a UPS",
+}
 
 
 def look(profile: Profile, config: Config) -> Iterator[tuple[bool, str, str]]:
@@ -33,7 +42,7 @@ def look(profile: Profile, config: Config) -> Iterator[tuple[bool, str, str]]:
         needs = _needed(profile, readings).get(quantity, "")
         yield not needs, f"{quantity.value} is unknown: {reading.why_unknown} ({reading.source})", needs
     for name, why in hub.problems():
-        yield name != "sensor_command", f"{name} doesn't answer: {why}", ""
+        yield name not in _HINTS, f"{name} doesn't answer: {why}", _HINTS.get(name, "")
 
 
 async def _read(hub: SensorHub) -> Readings:
