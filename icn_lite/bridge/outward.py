@@ -12,16 +12,25 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from icn_lite.bridge.backoff import Backoff
 from icn_lite.bridge.line import Kind, Line, Waiting
 from icn_lite.bridge.upstream import NOWHERE, Health, Route, Upstream
+from icn_lite.model import cose
 from icn_lite.model.cid import Cid
-from icn_lite.model.document import Sealed, unseal
-from icn_lite.model.errors import IcnLiteError, Later, NotSupported, StoreError, UpstreamError, UpstreamRefused
+from icn_lite.model.document import Document, Sealed, decode
+from icn_lite.model.errors import (
+    DocumentError,
+    IcnLiteError,
+    Later,
+    NotSupported,
+    StoreError,
+    UpstreamError,
+    UpstreamRefused,
+)
 from icn_lite.model.messages import CapabilityAdvertisementV1, JobAnnouncementV1
-from icn_lite.model.receipt import ExecutionReceipt, read_receipt
+from icn_lite.model.receipt import ExecutionReceipt
 
 SEND_S: Final = 20.0  # one document; a leaf asks its hub within that
 ASIDE_MS: Final = 3_600_000  # between two tries of what was refused
@@ -29,6 +38,7 @@ MAX_ASIDE: Final = 4_096  # receipts put aside; more are turned away as at the h
 WINDOW: Final = 64  # documents on their way at once: 1,000 a second over a way of 60 ms
 REST_S: Final = 60.0  # without anything to send, look again at what was put aside
 log = logging.getLogger(__name__)
+D = TypeVar("D", bound=Document)
 
 
 class Outbox(Protocol):
@@ -155,13 +165,13 @@ class Outward:
     async def _send(self, item: Waiting) -> None:
         match item.kind:
             case Kind.RECEIPT:
-                receipt = read_receipt(item.block)
+                receipt = _known(ExecutionReceipt, item)
                 await self.before(self.upstream, receipt)
                 await self.upstream.put_receipt(receipt, item.route)
             case Kind.ANNOUNCEMENT:
-                await self.upstream.announce(unseal(JobAnnouncementV1, item.block))
+                await self.upstream.announce(_known(JobAnnouncementV1, item))
             case Kind.ADVERT:
-                await self.upstream.advertise(unseal(CapabilityAdvertisementV1, item.block))
+                await self.upstream.advertise(_known(CapabilityAdvertisementV1, item))
 
     def _put_aside(self, item: Waiting, error: IcnLiteError) -> None:
         self.line.remove(item.cid)
@@ -203,6 +213,14 @@ class Outward:
 def _passes(error: IcnLiteError) -> bool:
     """Whether trying again soon may help; else the document itself is not taken, or can't be read any more."""
     return isinstance(error, UpstreamError | StoreError | Later) and not isinstance(error, UpstreamRefused)
+
+
+def _known(cls: type[D], item: Waiting) -> Sealed[D]:
+    """A document whose signatures were checked before it was let in; of a disk that decayed only the CID tells."""
+    signed = cose.read(item.block)
+    if signed.cid != item.cid:
+        raise DocumentError(f"expected document {item.cid}, the outbox holds {signed.cid} in its place")
+    return Sealed(decode(cls, signed.payload), signed.signer, item.block, item.cid)
 
 
 async def _nothing(upstream: Upstream, receipt: Sealed[ExecutionReceipt]) -> None:

@@ -153,14 +153,10 @@ class StoreOutbox:
         await self._storage.transact(commit)
 
     async def clear(self, cids: Sequence[Cid]) -> None:
-        """In one transaction."""
+        """In one transaction, by one statement."""
         if cids:
-
-            def commit(store: Store) -> None:
-                for cid in cids:
-                    store.journal.drop(self._machine, str(cid))
-
-            await self._storage.transact(commit)
+            keys = [str(cid) for cid in cids]
+            await self._storage.transact(lambda store: store.journal.drop_all(self._machine, keys))
 
     async def kept(self) -> Sequence[tuple[Cid, bytes, Route]]:
         """Oldest first."""

@@ -7,6 +7,7 @@ machine again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from icn_lite.model.errors import StoreError
@@ -54,3 +55,9 @@ class Journal:
         """Forget one log; returns how many events it had."""
         with self._db.write():
             return self._db.run("DELETE FROM journal WHERE machine = ? AND key = ?", (machine, key))
+
+    def drop_all(self, machine: str, keys: Sequence[str]) -> int:
+        """Forget some logs at once; returns how many events they had."""
+        marks = ", ".join("?" * len(keys))
+        with self._db.write():
+            return self._db.run(f"DELETE FROM journal WHERE machine = ? AND key IN ({marks})", (machine, *keys))

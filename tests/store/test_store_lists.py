@@ -45,6 +45,16 @@ def test_events_replay_in_order_and_apart(store: Store) -> None:
         assert store.journal.length("executor", "b") == 3
 
 
+def test_several_logs_are_forgotten_at_once_and_no_others(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        for machine, key in (("outbox", "a"), ("outbox", "b"), ("outbox", "c"), ("lease", "a")):
+            store.journal.append(machine, key, b"1")
+            store.journal.append(machine, key, b"2")
+        assert store.journal.drop_all("outbox", ["a", "c", "unknown"]) == 4
+        assert store.journal.keys("outbox") == ["b"]
+        assert store.journal.keys("lease") == ["a"]
+
+
 def test_dropping_one_log_leaves_the_others_and_its_numbers(store: Store) -> None:
     with store:
         store.journal.append("executor", "a", b"1")
