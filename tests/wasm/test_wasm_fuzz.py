@@ -12,7 +12,7 @@ from wasm_fuzz import TARGETS, Tally
 from icn_lite.model.errors import ModuleError
 from icn_lite.wasm.prepare import prepare
 
-RUNS = {"decoder": 6000, "validator": 3000, "rewriting": 1500}
+RUNS = {"decoder": 3000, "validator": 1500, "rewriting": 700}
 ENOUGH = {"decoder": "accepted", "validator": "accepted", "rewriting": "calls"}  # what must not be rare
 
 

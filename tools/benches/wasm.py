@@ -1,6 +1,7 @@
 """Preparation: what it takes, and what metering and canonical NaNs cost a guest on the interpreter, kernel by kernel.
 
-Every figure stands beside the same kernel untouched, run in turns with it in the same process. Metering is measured
+Every figure stands beside the same kernel untouched, run in turns with it in the same process, and is the median over
+several places in memory: where the engine's code lies decides how the host predicts its jumps. Metering is measured
 with the repairs of NaNs left out, the repairs with the metering left out, and once more both together as `prepare`
 gives them. The peer is wasmtime's own fuel, measured in the same way on Cranelift and on Pulley, its interpreter.
 """
@@ -28,8 +29,10 @@ from icn_lite.wasm.flow import Flow
 from icn_lite.wasm.hostfuncs import HOST_FUNCTIONS, HostFunction
 from icn_lite.wasm.limits import DEFAULT_LIMITS, Limits
 from icn_lite.wasm.module import Module
+from icn_lite.wasm.opcodes import I32
 from icn_lite.wasm.plan import FunctionPlan, Plan, make_plan
 from icn_lite.wasm.prepare import Prepared, prepare
+from icn_lite.wasm.types import FuncType
 from icn_lite.wasm.validate import validate
 
 FOLDER = Path(__file__).resolve().parents[1] / "bench_kernels"
@@ -42,7 +45,8 @@ ROUNDS = {
 }  # fmt: skip
 FLOAT_KERNELS = frozenset(("mandelbrot", "matmul", "nbody", "spectral"))
 RUNS = 21
-PLACES = 3  # how often each engine and its code is made anew for these runs
+PLACES = 9  # how often each engine is made anew, its code each time elsewhere
+RUNS_A_PLACE = 5
 GEOMEAN_GOAL_PCT = 8
 WORST_GOAL_PCT = 35
 PREPARE_GOAL_MS = 120
@@ -81,8 +85,7 @@ def _rows() -> list[Row]:
         forms = [None, build(module, nans=False), prepare(module)]
         if name in FLOAT_KERNELS:
             forms.append(build(module, metering=False))
-        times = _turns([partial(_wasm3, module, form) for form in forms], rounds)
-        ratios = [each / times[0] for each in times[1:]]
+        untouched_s, ratios = _turns([partial(_wasm3, module, form) for form in forms], rounds)
         metering.append(ratios[0])
         both.append(ratios[1])
         said = []
@@ -91,7 +94,7 @@ def _rows() -> list[Row]:
             if ratio is not None:
                 known.append(ratio)
                 said.append(f"{peer} {_pct(ratio):.0f} %")
-        base = f"{times[0] * 1e3:.1f} ms untouched"
+        base = f"{untouched_s * 1e3:.1f} ms untouched"
         beside = "wasmtime fuel: " + ", ".join(said) if said else None
         found.append(_overhead(f"metering: {name}", ratios[0], base, beside, WORST_GOAL_PCT))
         if len(ratios) > 2:
@@ -203,26 +206,43 @@ def _large(small: Module) -> bytes:
     return encode(draft)
 
 
-def _turns(made: Sequence[Callable[[], Call]], rounds: int) -> list[float]:
-    """Best time of each, run in turns so that a busy machine disturbs all alike.
+def _turns(made: Sequence[Callable[[int], Call]], rounds: int) -> tuple[float, list[float]]:
+    """The best time of the first, and how much longer each other one takes: the median over all places.
 
-    Each is made anew several times: where the engine's code happens to lie decides how well the host predicts its
-    jumps, by up to a quarter of the time, and all get the same number of chances.
+    At every place the best of a few runs, in turns so that a busy machine disturbs all alike.
     """
-    best = [math.inf] * len(made)
-    for _ in range(PLACES):
-        calls = [make() for make in made]
-        for _ in range(RUNS // PLACES):
+    first = math.inf
+    ratios: list[list[float]] = [[] for _ in made[1:]]
+    for place in range(PLACES):
+        calls = [make(place) for make in made]
+        best = [math.inf] * len(made)
+        for _ in range(RUNS_A_PLACE):
             for i, call in enumerate(calls):
                 started = time.process_time()
                 call(rounds)
                 best[i] = min(best[i], time.process_time() - started)
-    return best
+        first = min(first, best[0])
+        for known, each in zip(ratios, best[1:], strict=True):
+            known.append(each / best[0])
+    return first, [statistics.median(known) for known in ratios]
 
 
-def _wasm3(untouched: bytes, prepared: Prepared | None) -> Call:
+def _padding() -> bytes:
+    """A module of small functions: each that the engine compiles moves what it compiles next."""
+    kind = FuncType((I32,), (I32,))
+    draft = Draft(types=[kind])
+    for number in range(PLACES):
+        body = b"\x00" + b"\x20\x00\x41\x01\x6a\x21\x00" * (number + 1) + b"\x20\x00\x0b"  # local 0 += 1, often
+        draft.exports.append((f"pad{number}", "func", draft.function(kind, body)))
+    return encode(draft)
+
+
+def _wasm3(untouched: bytes, prepared: Prepared | None, place: int) -> Call:
     environment = wasm3.Environment()
     runtime = environment.new_runtime(prepared.stack_bytes if prepared else 1 << 20)
+    runtime.load(environment.parse_module(_padding()))
+    for number in range(place):
+        runtime.find_function(f"pad{number}")(1)
     module = environment.parse_module(prepared.code if prepared else untouched)
     runtime.load(module)
     function = runtime.find_function("run")
@@ -243,7 +263,8 @@ def _wasmtime(module: bytes, rounds: int, engine_name: str) -> float | None:
     except ImportError:
         return None
 
-    def engine(fuel: bool) -> Call:
+    def engine(fuel: bool, place: int) -> Call:
+        del place  # its code lies at the beginning of a page
         config = wasmtime.Config()
         config.consume_fuel = fuel
         if engine_name == "Pulley":
@@ -258,5 +279,5 @@ def _wasmtime(module: bytes, rounds: int, engine_name: str) -> float | None:
 
         return call
 
-    plain, metered = _turns([partial(engine, False), partial(engine, True)], rounds)
-    return metered / plain
+    _, (ratio,) = _turns([partial(engine, False), partial(engine, True)], rounds)
+    return ratio
