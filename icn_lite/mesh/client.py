@@ -127,14 +127,16 @@ class Client:
         wanted = Wanted(cid, bound, self._until_s(FETCH_DEADLINE_MS), query=far.query, whose=_whose(at))
         return await (self._fetcher.fetch_part if part else self._fetcher.fetch)(_addresses(at), wanted)
 
-    async def hand_on(self, uri: str, path: str, envelope: Envelope, *, deadline_ms: int = DEADLINE_MS) -> bytes:
+    async def hand_on(
+        self, uri: str, path: str, envelope: Envelope, *, deadline_ms: int = DEADLINE_MS, to: Did | None = None
+    ) -> bytes:
         """Give a parcel to a neighbour; returns the reply to it, empty for a rumour."""
-        call = Call("POST", path, document.encode(envelope), table.CBOR, MAX_REPLY_BYTES)
+        call = Call("POST", path, document.encode(envelope), table.CBOR, MAX_REPLY_BYTES, to)
         return (await self._call(PeerAddress.parse(uri), call, deadline_ms)).payload
 
-    async def rumours(self, uri: str, start: int) -> tuple[list[Cid], int]:
+    async def rumours(self, uri: str, start: int, to: Did | None = None) -> tuple[list[Cid], int]:
         """The names of rumours that a neighbour heard from its number `start` on, and the number to go on from."""
-        response = await self.get(uri, f"{table.RUMOURS}?from={start}")
+        response = await self.get(uri, f"{table.RUMOURS}?from={start}", to=to)
         with _answered(uri, "a page of rumours"):
             value = cbor.decode(response.payload)
         ids, after = (value.get("ids"), value.get("next")) if isinstance(value, dict) else (None, None)
@@ -142,9 +144,9 @@ class Client:
             raise PeerError(f"{uri} answered with no page of rumours")
         return [cid for cid in ids if isinstance(cid, Cid)], after
 
-    async def rumour(self, uri: str, cid: Cid) -> Envelope:
+    async def rumour(self, uri: str, cid: Cid, to: Did | None = None) -> Envelope:
         """One of them."""
-        call = Call("GET", table.RUMOUR.replace("{cid}", str(cid)), max_answer=MAX_ENVELOPE_BYTES)
+        call = Call("GET", table.RUMOUR.replace("{cid}", str(cid)), max_answer=MAX_ENVELOPE_BYTES, to=to)
         response = await self._requester.call(PeerAddress.parse(uri), "tcp", call, self._until_s(DEADLINE_MS))
         with _answered(uri, "a rumour"):
             return read_envelope(response.payload)

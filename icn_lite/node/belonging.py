@@ -107,11 +107,11 @@ class Belonging:
             try:
                 await self.renew(cooperative, did)
                 log.info("the membership of %r was renewed by %s", cooperative.name, did)
-            except PeerError as error:
+            except IcnLiteError as error:
                 log.debug("the membership of %r is not renewed by %s: %s", cooperative.name, did, error)
 
     async def _take_page(self, uri: str, did: Did, start: int) -> tuple[int, int]:
-        blocks, after = _page((await self.client.get(uri, f"{table.REVOCATIONS}?from={start}")).payload)
+        blocks, after = _page((await self.client.get(uri, f"{table.REVOCATIONS}?from={start}", to=did)).payload)
         for block in blocks:
             try:
                 await self._memberships.on_revocation(block)

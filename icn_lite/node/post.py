@@ -114,7 +114,7 @@ class Post:
         error = PeerError(f"no address of {did} is known")
         for uri in self.shell.peers.endpoints(did)[:MAX_TRIED]:
             try:
-                return await self.client.hand_on(uri, path, envelope, deadline_ms=max(1, deadline_ms))
+                return await self.client.hand_on(uri, path, envelope, deadline_ms=max(1, deadline_ms), to=did)
             except PeerRefused:
                 raise
             except PeerError as unreachable:

@@ -93,11 +93,11 @@ class Rumours:
             log.debug("no rumours from %s: %s", did, error)
 
     async def _take_page(self, uri: str, did: Did, start: int) -> tuple[int, int]:
-        names, after = await self._post.client.rumours(uri, start)
+        names, after = await self._post.client.rumours(uri, start, did)
         for cid in names:
             if not self.gossip.knows(cid):
                 try:
-                    self.take(await self._post.client.rumour(uri, cid), did)
+                    self.take(await self._post.client.rumour(uri, cid, did), did)
                 except PeerRefused:
                     pass  # its time was over meanwhile
                 except (IcnLiteError, Refusal) as error:

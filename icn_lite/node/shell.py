@@ -276,7 +276,8 @@ class Shell:
 
     def _whose(self, uris: Sequence[str], of: Did) -> dict[str, Did | None]:
         """Who has to answer at each of these addresses: `of` at its own, others where they were greeted."""
-        here = {peer.endpoints[0]: peer.did for peer in self.peers.peers.values() if peer.rtt_ms is not None}
+        met = [peer for peer in self.peers.peers.values() if peer.rtt_ms is not None and peer.endpoints]
+        here = {peer.endpoints[0]: peer.did for peer in met}
         own = self.peers.endpoints(of)
         return {uri: of if uri in own else here.get(uri) for uri in uris}
 
