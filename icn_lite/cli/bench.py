@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from icn_lite.node.calibration import Calibration
     from icn_lite.node.home import Home
 
-MAX_ROUNDS = 100  # minutes of work; more rounds tell nothing more
+MAX_ROUNDS: Final = 100  # minutes of work; more rounds tell nothing more
+BUSY_PM: Final = 250  # a quarter of the processors at other work shows in every figure
 
 
 @command("bench", examples=("icn-lite bench", "icn-lite bench --rounds 9", "icn-lite bench --dry-run --json"))
@@ -52,6 +54,7 @@ def bench(app: App, rounds: int, dry_run: bool, profile: str | None, passphrase_
     if not dry_run:
         with open_store(home):
             pass  # now, and not after a minute of work, a running node is an error
+    load_pm = _load_pm()
     subject = benchmark.Subject(found, workers(found, config), config.engine.value, rounds)
     measured = benchmark.measure(subject, key, (lambda _: None) if app.as_json else app.out.note)
     receipt = None if dry_run else benchmark.keep_benchmark(home, key, measured)
@@ -60,13 +63,24 @@ def bench(app: App, rounds: int, dry_run: bool, profile: str | None, passphrase_
         save_calibration(home.calibration, made)
     if app.as_json:
         document = _document(subject, measured)
+        document["load_before_pm"] = load_pm
         document["receipt"] = str(made.benchmark) if made else None
         document["calibration"] = str(home.calibration) if made else None
         document["overrides"] = {name: list(pair) for name, pair in overridden(found, made).items()}
         app.out.document(document)
     else:
         _tell(app, subject, measured, why)
+        if load_pm is not None and load_pm > BUSY_PM:
+            app.out.note(f"other programs loaded this machine ({load_pm} ‰ of its processors): it may be faster")
         _tell_written(app, home, made)
+
+
+def _load_pm() -> int | None:
+    """Load of the last minute, of all processors; before anything of ours runs it is that of others."""
+    try:
+        return int(os.getloadavg()[0] * 1000) // (os.cpu_count() or 1)
+    except OSError:  # Termux
+        return None
 
 
 def _document(subject: Subject, measured: Measured) -> dict[str, Json]:

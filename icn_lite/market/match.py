@@ -96,10 +96,10 @@ def _runtime(job: JobSpec, capability: NodeCapability) -> str:
 
 
 def _gpu(job: JobSpec, capability: NodeCapability) -> str:
-    gpu, hours = job.compute.gpu_required, job.compute.estimated_gpu_ms
-    if gpu is None and not hours:
+    gpu, estimated_ms = job.compute.gpu_required, job.compute.estimated_gpu_ms
+    if gpu is None and not estimated_ms:
         return ""
-    return f"{f'gpu_required {gpu.type}' if gpu else f'estimated_gpu_ms {hours}'}: the node lends no GPU"
+    return f"{f'gpu_required {gpu.type}' if gpu else f'estimated_gpu_ms {estimated_ms}'}: the node lends no GPU"
 
 
 def _architecture(job: JobSpec, capability: NodeCapability) -> str:

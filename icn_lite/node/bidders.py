@@ -68,9 +68,18 @@ class Bidders:
         named = bid.capability_proof.benchmark_results
         if job.policy.min_fuel_per_s is None or named is None:
             return None
-        block = await self._shell.storage.run(lambda store: store.blocks.get(named))
-        if block is None:
-            block = await self._fetch(bid.bidder, named)
+        block = await self._stored(named)
+        return self._check(bid, named, await self._fetch(bid.bidder, named) if block is None else block)
+
+    async def _stored(self, receipt: Cid) -> bytes | None:
+        """A receipt that is here; what a bidder names may be any block of ours, and is read only if it can be one."""
+
+        def read(store: Store) -> bytes | None:
+            return store.blocks.get(receipt) if (store.blocks.size(receipt) or 0) <= MAX_SIGNED_BYTES else None
+
+        return await self._shell.storage.run(read)
+
+    def _check(self, bid: Bid, named: Cid, block: bytes) -> Sealed[ExecutionReceipt]:
         try:
             sealed = read_receipt(block)
         except IcnLiteError as error:
@@ -98,9 +107,10 @@ class Bidders:
         named = bid.capability_proof.benchmark_results
         if job.policy.min_fuel_per_s is None or named is None:
             return None
-        if named not in self._proven:  # since a restart
+        block = await self._stored(named) if named not in self._proven else None
+        if block is not None:  # since a restart
             try:
-                await self._prove(bid, job)
+                self._check(bid, named, block)
             except BidError as error:
                 log.info("a bid of %s is ranked by its own claim: %s", bid.bidder.short, error.message)
         return self._proven.get(named)

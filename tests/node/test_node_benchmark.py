@@ -29,6 +29,7 @@ from icn_lite.node.capability import FuelMeter
 from icn_lite.node.clock import Clock
 from icn_lite.node.config import Role
 from icn_lite.node.home import Home
+from icn_lite.node.node import Node
 from icn_lite.node.receipting import RunRecord, make_receipt
 from icn_lite.node.runner import RunOrder, plan_locally, prepare_order
 from icn_lite.node.verify import rerun, verify_block
@@ -42,6 +43,7 @@ SIGNER = KeySigner(b"\x07" * 32)
 OTHER = KeySigner(b"\x08" * 32)
 SERVER = load_profile("server")
 SUBJECT = measuring.Subject(replace(SERVER, guest=replace(SERVER.guest, memory_pages=64)), 1, "wasm3", 1)
+BIDDING_MS = 3_000
 MADE = Calibration("server", 1_800_000_000, Cid.of_dag_cbor(b"r"), 123_456_789, 160, 10, 1, 2, 2, 3, 4, 5, 6)
 
 
@@ -308,9 +310,19 @@ async def bench(world: World, name: str) -> Did:
     return signer.did
 
 
+async def judge(world: World, *executors: Node) -> Node:
+    """A coordinator that knows them, and takes bids long enough to fetch what proves them on a loaded machine."""
+    peers = tuple(uri for node in executors for uri in node.shell.endpoints)
+    node = await world.start("coordinator", Role.SUBMIT, peers=peers, bidding_ms=BIDDING_MS)
+    await until(node, lambda: len(node.shell.peers.live(node.clock.now_ms())) == len(executors))
+    return node
+
+
 async def test_only_who_shows_its_speed_gets_a_job_that_asks_for_it(world: World) -> None:
     shown = await bench(world, "executor-1")
-    coordinator, first, second = await world.trio()
+    first = await world.start("executor-1", Role.EXECUTE)
+    second = await world.start("executor-2", Role.EXECUTE)
+    coordinator = await judge(world, first, second)
     calibration = load_calibration(first.options.home.calibration)
     assert calibration is not None
     assert first.profile.prior.fuel_per_s == calibration.fuel_per_s
@@ -333,8 +345,7 @@ async def test_only_who_shows_its_speed_gets_a_job_that_asks_for_it(world: World
 async def test_a_speed_that_the_receipt_does_not_show_is_refused(world: World) -> None:
     await bench(world, "executor-1")
     executor = await world.start("executor-1", Role.EXECUTE)
-    coordinator = await world.start("coordinator", Role.SUBMIT, peers=executor.shell.endpoints)
-    await until(coordinator, lambda: bool(coordinator.shell.peers.live(coordinator.clock.now_ms())))
+    coordinator = await judge(world, executor)
     job = await submit(coordinator, [b"once"], redundancy={"type": "None"}, policy={"min_fuel_per_s": 15_000_000_000})
     assert executor.executions is not None
     declined = executor.executions.offers.declined
@@ -357,10 +368,7 @@ async def test_a_receipt_that_is_not_there_or_not_its_own_is_no_proof(world: Wor
     with Store.open(world.folder / "thief") as store:
         store.blocks.put(own.benchmark, block)
     thief, boaster = [await world.start(name, Role.EXECUTE) for name in ("thief", "boaster")]
-    coordinator = await world.start(
-        "coordinator", Role.SUBMIT, peers=(*thief.shell.endpoints, *boaster.shell.endpoints)
-    )
-    await until(coordinator, lambda: len(coordinator.shell.peers.live(coordinator.clock.now_ms())) == 2)
+    coordinator = await judge(world, thief, boaster)
     job = await submit(coordinator, [b"once"], redundancy={"type": "None"}, policy={"min_fuel_per_s": 0})
     for node, part in ((thief, "executor: expected"), (boaster, "can't be fetched")):
         assert node.executions is not None
