@@ -63,6 +63,12 @@ def test_views_of_a_running_node(node: dict[str, Any], icn: Program, home: Path,
     assert status["node"]["port"] == node["port"]
     assert status["did"] == status["node"]["did"] == node["did"]
     assert "allowance" in icn("status").out
+    why = icn("why", "--json").json
+    assert why["running"] is True
+    assert {**status["node"]["device"], "running": True}.keys() <= why.keys()  # the same document, a moment later
+    assert why["forecast"]["duty_pm"] == why["duty_pm"]
+    assert len(why["history"]) >= 1
+    assert icn("why").out.startswith(f"allowance  {why['allowance']}, ")
     assert icn("peers", "--json").json == {"running": True, "peers": []}
     assert icn("jobs", "--json").json == {"jobs": []}
     absent = str(Cid.of_dag_cbor(b"absent"))
