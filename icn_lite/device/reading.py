@@ -165,6 +165,15 @@ class Reading:
         """The same reading, `by_ms` later."""
         return replace(self, age_ms=self.age_ms + by_ms)
 
+    def remembered(self, by_ms: int) -> Reading:
+        """The same reading, `by_ms` later, of a source that has not spoken since.
+
+        That there is a battery does not grow old: one whose source fell silent is there and unknown, not gone.
+        """
+        if self.quantity is Quantity.BATTERY_PRESENT and self.value == 1:
+            return self
+        return self.aged(by_ms)
+
     def unless_absurd(self) -> Reading:
         """The same reading, or an unknown one when no device can have such a value."""
         low, high = BOUNDS[self.quantity]

@@ -58,7 +58,7 @@ class Asked(Paced):
             self._backoff_ms = min(max(2 * self._backoff_ms, self._pace.busy_ms), MAX_BACKOFF_MS)
         if not self._answer:
             return [unknown(quantity, self.name, self._failure) for quantity in self._quantities]
-        return [reading.aged(now_ms - self._answered_ms) for reading in self._answer]
+        return [reading.remembered(now_ms - self._answered_ms) for reading in self._answer]
 
     def _ask(self, now_ms: int) -> Sequence[Reading]:
         """Run and understand; raises `CommandFailed`."""

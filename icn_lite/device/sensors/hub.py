@@ -203,7 +203,7 @@ async def _wait(sweeps: Sequence[_Waiting], deadline_s: float) -> None:
 def _last_said(slot: _Slot, now_ms: int) -> Iterator[Reading]:
     if slot.said is not None:
         said_ms, readings = slot.said
-        yield from (reading.aged(now_ms - said_ms) for reading in readings)
+        yield from (reading.remembered(now_ms - said_ms) for reading in readings)
 
 
 def _finish(done: asyncio.Future[None]) -> None:

@@ -6,10 +6,10 @@ integers in their units (true and false for those that are `bool`), or a text th
     {"battery_present": true, "battery_pct": 76, "on_mains": false, "battery_temp": "the sensor is not connected"}
 
 Whatever else it does (an unknown key, a fraction, no JSON, no end, more than 64 KiB) is a failure of the command: all
-of its quantities age until they count as unknown. What it gives is preferred to what any other source gives. The
-quantities are the rows of `QUANTITIES`; this room's README lists them, and `tools/plugins` has an example for the
-PiJuice. Whoever gives a battery this way also sets `expected = "yes"` in the profile: without any answer a board that
-has none of its own would be taken for one on mains.
+of its quantities age until they count as unknown; only that there is a battery stays true. What it gives is preferred
+to what any other source gives. The quantities are the rows of `QUANTITIES`; this room's README lists them, and
+`tools/plugins` has an example for the PiJuice. Whoever gives a battery this way also sets `expected = "yes"` in the
+profile: without any answer a board that has none of its own would be taken for one on mains.
 """
 
 from __future__ import annotations
