@@ -166,7 +166,7 @@ async def test_heat_stops_a_guest_and_coolness_lets_it_go_on(world: World, monke
         other = originator.job(b"y", guest_module("echo"), nonce=bytes(16))
         await originator.post(paths.JOBS, originator.announcement(other).block)
         assert node.executions is not None
-        reason = node.executions.offers.declined[other.id]
+        reason = node.executions.offers.declined[other.id].message
         assert "suspend" in reason
         assert "°C" in reason or "temperature" in reason.lower()
         hub.readings = cooled
