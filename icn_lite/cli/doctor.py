@@ -11,13 +11,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import icn_lite
 from icn_lite.cli.app import App, pass_app
 from icn_lite.cli.framework import command
 from icn_lite.cli.output import Json
 from icn_lite.model.errors import IcnLiteError
+
+if TYPE_CHECKING:
+    from icn_lite.device.profile import Profile
 
 State: TypeAlias = Literal["ok", "warning", "wrong"]
 LIBRARIES: Final = ("pywasm3", "aiocoap", "zeroconf", "cbor2", "pynacl", "psutil", "click", "rich", "segno", "wasmtime")
@@ -126,7 +129,24 @@ def _look_at_profile(app: App) -> list[Finding]:
     name = load_config(app.home.config, app.environ, {}).profile
     found, why = detect() if name == "auto" else (load_profile(name), "from the settings")
     profile_limits(found)
-    return [Finding("profile", "ok", f"{found.name}: {why}")]
+    return [Finding("profile", "ok", f"{found.name}: {why}"), _speed(app, found)]
+
+
+def _speed(app: App, profile: Profile) -> Finding:
+    """Whether the device was measured, and whether that still proves anything to others."""
+    from icn_lite.node.calibration import applicable, load_calibration
+    from icn_lite.node.clock import Clock
+    from icn_lite.work.benchmark import MAX_AGE_S
+
+    calibration = applicable(profile, load_calibration(app.home.calibration))
+    if calibration is None:
+        text = f"not measured; the profile believes {profile.prior.fuel_per_s:,} fuel a second"
+        return Finding("speed", "ok", text, "`icn-lite bench` measures it")
+    days = (Clock().wall_s() - calibration.measured_at) // 86_400
+    text = f"{calibration.fuel_per_s:,} fuel a second, measured {max(0, days)} d ago"
+    if days * 86_400 > MAX_AGE_S:
+        return Finding("speed", "warning", f"{text}: too old to prove anything", "run `icn-lite bench` again")
+    return Finding("speed", "ok", text)
 
 
 def _look_at_membership(app: App) -> list[Finding]:

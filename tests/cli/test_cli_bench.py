@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from conftest import Program
 
 from icn_lite.model.cid import Cid
 from icn_lite.node.calibration import Calibration, load_calibration, save_calibration
+from icn_lite.node.clock import Clock
 from icn_lite.store.db import Store
 from icn_lite.work import benchmark
 
@@ -83,3 +85,20 @@ def test_up_refuses_a_calibration_that_was_damaged_and_falls_back_to_nothing(icn
     assert refused.code != 0
     assert "unknown key hard_c" in refused.json["error"]["message"]
     assert "(line 2)" in refused.json["error"]["message"]
+
+
+def test_doctor_says_whether_the_device_was_measured(icn: Program, home: Path) -> None:
+    def speed() -> tuple[str, str]:
+        (found,) = [line for line in icn("doctor", "--json").json["findings"] if line["topic"] == "speed"]
+        return found["state"], found["text"]
+
+    icn("init")
+    (home / "config.toml").write_text('profile = "server"\n')
+    assert speed() == ("ok", "not measured; the profile believes 1,000,000,000 fuel a second")
+    now_s = Clock().wall_s()
+    save_calibration(home / "calibration.toml", replace(MADE, measured_at=now_s - 86_400))
+    assert speed() == ("ok", "7,000,000 fuel a second, measured 1 d ago")
+    save_calibration(home / "calibration.toml", replace(MADE, measured_at=now_s - 181 * 86_400))
+    assert speed()[0] == "warning"
+    (home / "calibration.toml").write_text("nonsense = 1\n")
+    assert any("unknown key nonsense" in line["text"] for line in icn("doctor", "--json").json["findings"])
