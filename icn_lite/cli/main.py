@@ -47,6 +47,7 @@ COMMANDS: Final = {
     "why": Row("icn_lite.cli.why", "Say what this device may lend now, and why."),
     "jobs": Row("icn_lite.cli.jobs", "List jobs that this node submitted or works on."),
     "job": Row("icn_lite.cli.jobs", "Show a job with its receipts."),
+    "work": Row("icn_lite.cli.work", "List work that was taken; carry work and receipts as a file."),
     "peers": Row("icn_lite.cli.peers", "List the nodes that this one knows."),
     "receipts": Row("icn_lite.cli.receipts", "List, show, verify and export receipts."),
     "bridge": Row("icn_lite.cli.bridge", "Run this node as a bridge to larger networks."),

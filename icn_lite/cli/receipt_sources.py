@@ -175,22 +175,11 @@ def export_car(store: Store | None, job: Cid | None, executor: Did | None, *, wi
             _check_size(len(body))
     for cid in others:
         data = store.blocks.get(cid) if store is not None else None
-        for name, block in _sections(cid, data) if data is not None else ():
+        for name, block in unixfs.sections(cid, data) if data is not None else ():
             body += encode_section(name, block)
             blocks += 1
             _check_size(len(body))
     return Exported(encode_header(heads.values()) + bytes(body), receipts, acks, blocks)
-
-
-def _sections(cid: Cid, data: bytes) -> Iterator[tuple[Cid, bytes]]:
-    """A document or a small blob as it is; of a large one every block, so that IPFS tools find the file."""
-    if cid.codec != DAG_PB:
-        yield cid, data
-        return
-    tree = unixfs.tree_of(data)
-    yield from tree.nodes
-    for number, leaf in enumerate(tree.leaves):
-        yield leaf, data[number * unixfs.CHUNK_BYTES : (number + 1) * unixfs.CHUNK_BYTES]
 
 
 def _named_blocks(receipt: ExecutionReceipt) -> list[Cid]:

@@ -121,6 +121,17 @@ def decode_child(block: bytes, parent: FileNode, number: int) -> FileNode:
     return _checked(node, size, parent.depth - 1)
 
 
+def sections(cid: Cid, data: bytes) -> Iterator[tuple[Cid, bytes]]:
+    """A document or a small blob as it is; of a large one every block, so that IPFS tools find the file."""
+    if cid.codec != DAG_PB:
+        yield cid, data
+        return
+    tree = tree_of(data)
+    yield from tree.nodes
+    for number, leaf in enumerate(tree.leaves):
+        yield leaf, data[number * CHUNK_BYTES : (number + 1) * CHUNK_BYTES]
+
+
 def join(root: Cid, block_of: Callable[[Cid], bytes | None]) -> bytes | None:
     """A blob put together from single blocks, or None where one is missing; raises `DocumentError` for a wrong one."""
     first = block_of(root)

@@ -7,16 +7,19 @@ Reading is streamed and strict: every block is checked against its CID, every le
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import BinaryIO, Final
 
-from icn_lite.model import cbor
-from icn_lite.model.cid import BYTES_LENGTH, Cid
+from icn_lite.model import cbor, unixfs
+from icn_lite.model.cid import BYTES_LENGTH, DAG_CBOR, Cid
 from icn_lite.model.dag_pb import MAX_VARINT_BYTES, varint
 from icn_lite.model.errors import DocumentError
 
 MAX_HEADER_BYTES: Final = 64 * 1024  # some thousand roots; more need no header to be found
 MAX_SECTION_BYTES: Final = 32 << 20  # the largest block that the store takes
 MAX_ROOTS: Final = 1_000
+MAX_BLOCKS: Final = 200_000  # in a file that is indexed: some 40 MB of index
+COSE_SIGN1: Final = b"\x84"  # an array of four: how every signed block begins
 
 
 def encode_header(roots: Iterable[Cid]) -> bytes:
@@ -51,6 +54,48 @@ def read_car(stream: BinaryIO) -> Iterator[tuple[Cid, bytes]]:
         if not cid.fits(section[BYTES_LENGTH:]):
             raise DocumentError(f"the block's bytes don't match its CID {cid}", offset=start)
         yield cid, section[BYTES_LENGTH:]
+
+
+class CarFile:
+    """A CARv1 file whose blocks are looked up by CID, checked when they are indexed. Only the index is in memory."""
+
+    def __init__(self, path: str) -> None:
+        self._stream = Path(path).open("rb")  # noqa: SIM115 -- closed by __exit__
+        self._places: dict[Cid, tuple[int, int]] = {}
+        self._signed: list[Cid] = []
+
+    def __enter__(self) -> CarFile:
+        try:
+            for cid, data in read_car(self._stream):
+                self._places[cid] = (self._stream.tell() - len(data), len(data))
+                if len(self._places) > MAX_BLOCKS:
+                    raise DocumentError(f"expected at most {MAX_BLOCKS} blocks in one file")
+                if cid.codec == DAG_CBOR and data[:1] == COSE_SIGN1:
+                    self._signed.append(cid)
+        except BaseException:
+            self._stream.close()
+            raise
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self._stream.close()
+
+    def signed(self) -> Iterator[bytes]:
+        """What looks like a signed document, in the file's order."""
+        return (block for cid in self._signed if (block := self.block(cid)) is not None)
+
+    def block(self, cid: Cid) -> bytes | None:
+        """One block."""
+        place = self._places.get(cid)
+        if place is None:
+            return None
+        offset, size = place
+        self._stream.seek(offset)
+        return self._stream.read(size)
+
+    def blob(self, cid: Cid) -> bytes | None:
+        """A blob put together from its blocks; None where one is missing."""
+        return unixfs.join(cid, self.block)
 
 
 def _read_section(stream: BinaryIO, offset: int, most: int) -> tuple[int, bytes | None]:

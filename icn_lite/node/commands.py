@@ -16,7 +16,8 @@ from icn_lite.node import views
 from icn_lite.node.control import Command, Json
 from icn_lite.node.coop_commands import CoopCommands
 from icn_lite.node.inquiries import Inquiries
-from icn_lite.node.origination import JobRun, Originations
+from icn_lite.node.job_run import JobRun
+from icn_lite.node.origination import Originations
 from icn_lite.node.runner import arguments_of
 from icn_lite.node.sync_commands import SyncCommands
 from icn_lite.node.work_commands import WorkCommands

@@ -28,7 +28,7 @@ from icn_lite.model.errors import (
     StoreError,
 )
 from icn_lite.model.job import WasmRuntime
-from icn_lite.model.messages import AssignJobV1, LeaseReturnV1
+from icn_lite.model.messages import AssignJobV1, LeaseReturnV1, ReceiptAckV1
 from icn_lite.node.lease_run import OUTPUTS, Due, LeaseOpened, LeaseRun
 from icn_lite.node.offers import MAX_OPEN_SHARDS, ExecutorPolicy, Load, Offers
 from icn_lite.node.preparing import Preparations
@@ -114,6 +114,13 @@ class Executions:
         async with self._taking:
             if sealed.cid not in self.leases:
                 await self._take(sealed)
+
+    async def on_ack(self, sealed: Sealed[ReceiptAckV1]) -> None:
+        """An acknowledgement that came another way than as the answer to its receipt."""
+        ack = sealed.document
+        for run in tuple(self.leases.values()):
+            if run.machine.lease.originator == sealed.signer and run.machine.lease.job_id == ack.job_id:
+                await self._apply(run, ex.ReceiptAcked(ack.receipt))
 
     async def _take(self, sealed: Sealed[AssignJobV1]) -> None:
         lease = sealed.document

@@ -24,7 +24,8 @@ from icn_lite.model.messages import (
 from icn_lite.model.receipt import ExecutionReceipt
 from icn_lite.node.beyond import ThroughBridges
 from icn_lite.node.execution import Executions
-from icn_lite.node.origination import Originations, encode_status
+from icn_lite.node.job_run import encode_status
+from icn_lite.node.origination import Originations
 from icn_lite.node.shell import Shell
 from icn_lite.node.syncing import Syncing
 from icn_lite.store.peers import Found

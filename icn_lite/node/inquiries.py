@@ -16,8 +16,8 @@ from icn_lite.model.errors import DocumentError, JobError, NotSupported, PeerErr
 from icn_lite.node.control import Command, Json
 
 if TYPE_CHECKING:
+    from icn_lite.node.job_run import JobRun
     from icn_lite.node.node import Node
-    from icn_lite.node.origination import JobRun
 
 MAX_STATUS_BYTES: Final = 1024  # as mesh.limits.DOORBELL_BYTES
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, field
-from typing import ClassVar, Final, cast
+from collections.abc import Iterator
+from typing import Final, cast
 
 from icn_lite.market.bids import validate_bid
 from icn_lite.mesh import table as paths
-from icn_lite.model import cbor, document
+from icn_lite.model import document
 from icn_lite.model.bid import Bid
 from icn_lite.model.cid import Cid
 from icn_lite.model.did import Did
@@ -29,11 +29,12 @@ from icn_lite.model.errors import (
     StoreError,
     VerificationError,
 )
-from icn_lite.model.job import JobSpec, PlannedShard, check_job
-from icn_lite.model.messages import JobAnnouncementV1, LeaseReturnV1, ReceiptAckV1
+from icn_lite.model.job import JobSpec, check_job
+from icn_lite.model.messages import AssignJobV1, JobAnnouncementV1, LeaseReturnV1, ReceiptAckV1
 from icn_lite.model.receipt import ExecutionReceipt
 from icn_lite.node.bidders import Bidders, tender_of
 from icn_lite.node.bookkeeping import apply_transfer, apply_transfers, check_chain, module_blocks, read_plan
+from icn_lite.node.job_run import JobOpened, JobRun, record_of
 from icn_lite.node.shell import Shell
 from icn_lite.store.db import Store
 from icn_lite.store.jobs import JobRecord, JobRole
@@ -53,34 +54,6 @@ MAX_OPEN_JOBS: Final = 64  # jobs of ours that run at once; more wait for their 
 MAX_DUE: Final = 64  # events that time may bring about for one job in one tick; more wait for the next
 MAX_ENDED_JOBS: Final = 256  # whose journals and outputs are kept; each takes some 10 kB and its outputs
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class JobOpened:
-    """The first entry of a job's journal."""
-
-    TAG: ClassVar[str] = "JobOpened"
-    job: JobSpec
-    bidding_ms: int
-    lease_ms: int
-    pays_late: bool
-
-    def terms(self, shards: tuple[PlannedShard, ...], started_ms: int) -> ev.Terms:
-        """What the job's machine is made from."""
-        return ev.Terms(self.job, shards, self.bidding_ms, self.lease_ms, started_ms, self.pays_late)
-
-
-@dataclass(slots=True)
-class JobRun:
-    """One job of ours: its machine, and what its leases are called on the wire."""
-
-    machine: Originator
-    job_id: Cid
-    announcement: Sealed[JobAnnouncementV1]
-    leases: dict[Cid, bytes] = field(default_factory=dict)
-    announced: set[Did] = field(default_factory=set)
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    ahead: bool = False  # the machine knows an event that may not be on the disk: it has to be made again
 
 
 class Originations:
@@ -213,6 +186,15 @@ class Originations:
     async def on_receipt(self, sealed: Sealed[ExecutionReceipt]) -> bytes:
         """Store a receipt that fits, and acknowledge it; raises `VerificationError` for one that doesn't."""
         receipt = sealed.document
+        run, nonce = self.check_receipt(receipt)
+        if not await self._shell.storage.run(lambda store: store.receipts.has(sealed.cid)):
+            await self._shell.storage.run(lambda store: check_chain(store, sealed))
+            await self._take_receipt(run, ev.ReceiptTaken(receipt, sealed.cid, nonce), sealed)
+        ack = ReceiptAckV1(self._shell.did, receipt.executor, receipt.job, sealed.cid)
+        return document.seal(ack, self._shell.signer).block
+
+    def check_receipt(self, receipt: ExecutionReceipt) -> tuple[JobRun, bytes]:
+        """The job and the lease that a receipt is for; raises `VerificationError` where it fits none."""
         run = self.jobs.get(receipt.job)
         if run is None:
             raise VerificationError(f"job {receipt.job} is none of ours", hint="send receipts to the job's originator")
@@ -220,11 +202,14 @@ class Originations:
         if nonce is None:
             raise VerificationError("the receipt names no lease of this job")
         run.machine.check_receipt(receipt, nonce)
-        if not await self._shell.storage.run(lambda store: store.receipts.has(sealed.cid)):
-            await self._shell.storage.run(lambda store: check_chain(store, sealed))
-            await self._take_receipt(run, ev.ReceiptTaken(receipt, sealed.cid, nonce), sealed)
-        ack = ReceiptAckV1(self._shell.did, receipt.executor, receipt.job, sealed.cid)
-        return document.seal(ack, self._shell.signer).block
+        return run, nonce
+
+    def open_leases(self) -> Iterator[Sealed[AssignJobV1]]:
+        """Every lease whose shards are still owed."""
+        for run in self.jobs.values():
+            if run.machine.phase is ev.Phase.RUNNING:
+                for offer in run.machine.offers(owed=True):
+                    yield self._sealed_lease(run, offer)
 
     async def _take_receipt(self, run: JobRun, event: ev.ReceiptTaken, sealed: Sealed[ExecutionReceipt]) -> None:
         """Commit a receipt; of two that come at the same moment and exclude each other, one is refused."""
@@ -286,7 +271,7 @@ class Originations:
                 if isinstance(event, ev.ReceiptTaken) and event.receipt.output:
                     store.blocks.pin(f"job:{run.job_id}", [event.receipt.output])
                 apply_transfers(store, effects)
-                store.jobs.upsert(_record(run))
+                store.jobs.upsert(record_of(run))
 
             run.ahead = True
             try:
@@ -325,7 +310,7 @@ class Originations:
             for verdict in judged:
                 self._bidders.judge(verdict)
         for offer in machine.offers():
-            self._seal_lease(run, offer)
+            self._sealed_lease(run, offer)
         return run
 
     # -- effects
@@ -338,7 +323,7 @@ class Originations:
                         self._announce_to(run, peer.did)
                     self._shell.announce(paths.JOBS, run.announcement.block, run.machine.terms.bidding_ms)
                 case ev.OfferLease():
-                    sealed = self._seal_lease(run, effect)
+                    sealed = self._sealed_lease(run, effect).block
                     self._shell.tasks.spawn(self._offer(run, effect, sealed), f"lease to {effect.executor.short}")
                 case ev.FetchOutput():
                     self._shell.tasks.spawn(self._fetch(run, effect), f"output from {effect.executor.short}")
@@ -368,12 +353,12 @@ class Originations:
             run.announced.discard(peer)
             raise
 
-    def _seal_lease(self, run: JobRun, offer: ev.OfferLease) -> bytes:
+    def _sealed_lease(self, run: JobRun, offer: ev.OfferLease) -> Sealed[AssignJobV1]:
         """The signed lease of an offer. Ed25519 is deterministic, so an offer always becomes the same block."""
         issued_at = run.machine.terms.job.created_at
         sealed = document.seal(run.machine.lease_document(offer, issued_at), self._shell.signer)
         run.leases[sealed.cid] = offer.nonce
-        return sealed.block
+        return sealed
 
     async def _offer(self, run: JobRun, offer: ev.OfferLease, block: bytes) -> None:
         reason = "unreachable"
@@ -427,24 +412,3 @@ class Originations:
         if run is None:
             raise JobError(f"no job {job} was submitted here", hint="see `icn-lite jobs`")
         return run
-
-
-def encode_status(run: JobRun) -> bytes:
-    """A job's state for those who ask: at most 1 KiB of DAG-CBOR."""
-    machine = run.machine
-    return cbor.encode(
-        {
-            "job": run.job_id,
-            "phase": machine.phase.value,
-            "shards": len(machine.terms.shards),
-            "settled": machine.settled,
-            "bids": len(machine.bids),
-            "message": machine.ended.sentence[:200] if machine.ended else "",
-        }
-    )
-
-
-def _record(run: JobRun) -> JobRecord:
-    ended = run.machine.ended
-    error = ended.sentence if ended is not None and ended.phase is ev.Phase.FAILED else ""
-    return JobRecord(run.job_id, JobRole.ORIGINATOR, run.machine.phase.value, run.job_id, error)

@@ -15,9 +15,9 @@ from icn_lite.work import originator_events as ev
 if TYPE_CHECKING:
     from icn_lite.model.messages import CapabilityAdvertisementV1
     from icn_lite.node.cooperatives import Cooperative
+    from icn_lite.node.job_run import JobRun
     from icn_lite.node.memberships import Memberships
     from icn_lite.node.node import Node
-    from icn_lite.node.origination import JobRun
     from icn_lite.work.routes import Way
 
 

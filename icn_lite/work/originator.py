@@ -79,9 +79,9 @@ class Originator:
         ]
         return effects + self._tally.fetches()
 
-    def offers(self) -> list[OfferLease]:
-        """Every lease ever offered, as its offer."""
-        return [self._book.offer(nonce) for nonce in self._book.leases]
+    def offers(self, *, owed: bool = False) -> list[OfferLease]:
+        """Every lease ever offered, or those with shards that are still owed, as its offer."""
+        return [self._book.offer(nonce) for nonce, lease in self._book.leases.items() if lease.open or not owed]
 
     def holder(self, lease_nonce: bytes) -> Did | None:
         """Who holds a lease."""

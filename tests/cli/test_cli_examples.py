@@ -18,7 +18,7 @@ from icn_lite.resources import profile_files
 
 # Commands whose examples start nodes; the tests of those commands run them.
 STARTS_NODES = frozenset(
-    {"up", "submit", "cancel", "demo", "bench", "bridge", "attach", "why", "invite", "join", "renew", "import"}
+    {"up", "submit", "cancel", "demo", "bench", "bridge", "attach", "why", "work", "invite", "join", "renew", "import"}
 )
 NOT_RUN = {
     "icn-lite init --passphrase": "asks on a terminal",
