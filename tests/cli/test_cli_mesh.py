@@ -54,5 +54,6 @@ def test_ports(icn: Program, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_how_a_peer_is_shown() -> None:
     shown = [peers._cell(name, value) for name, value in (
         ("heard_ms_ago", 61_500), ("heard_ms_ago", 600_000), ("battery_pct", 80), ("battery_pct", None), ("live", True),
+        ("hops", 3), ("via", "did:key:z6MktwupdmLXVVqTzCw4i46r4uGyosGXRnR3XjN4Zq7oMMsw"), ("via", None),
     )]  # fmt: skip
-    assert shown == ["61 s ago", "10 min ago", "80 %", "", "yes"]
+    assert shown == ["61 s ago", "10 min ago", "80 %", "", "yes", "3", "Zq7oMMsw", ""]

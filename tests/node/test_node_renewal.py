@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from node_world import World, command, until
+from node_world import COOPERATIVE, World, command, until
 from test_node_memberships import DAY_S, GUEST, NOW_S, OWNER, THIRD, FixedClock, memberships
+from test_node_relay import heard_of, line
 
+from icn_lite.mesh import table
 from icn_lite.mesh.ports import Speaker
+from icn_lite.model import document
 from icn_lite.model.errors import NotAdmitted, NotSupported, PeerError, PeerRefused, UsageError, VerificationError
-from icn_lite.model.membership import MemberRole
+from icn_lite.model.membership import MemberRole, read_membership
 from icn_lite.node.cooperatives import Cooperative
 from icn_lite.node.memberships import OWN_DAYS, Memberships, Terms
 
@@ -163,3 +167,16 @@ async def test_it_is_asked_for_by_its_owner(world: World, monkeypatch: pytest.Mo
         await command(member, "coop_renew", coop="town")
     with pytest.raises(PeerError):
         await command(member, "coop_renew", coop="village", of=str(OWNER.did))
+
+
+async def test_an_admin_beyond_a_relay_is_asked_in_a_letter(world: World) -> None:
+    first, _, last = await line(world, 3)
+    await heard_of(first, last)
+    with pytest.raises(PeerRefused, match="isn't due"):
+        await first.shell.ask(last.shell.did, table.MEMBERSHIP, first.memberships.held[0].held.block)
+    held, now_s = first.memberships.held[0].held.document, first.clock.wall_s()
+    old = replace(held, roles=(MemberRole.SUBMIT,), issued_at=now_s - 300 * DAY_S, expires_at=now_s + 30 * DAY_S)
+    block = await first.shell.ask(last.shell.did, table.MEMBERSHIP, document.seal(old, COOPERATIVE).block)
+    said = read_membership(block).document
+    assert (said.member, said.issuer, said.roles) == (first.shell.did, last.shell.did, (MemberRole.SUBMIT,))
+    assert said.expires_at > old.expires_at
