@@ -6,6 +6,7 @@
     coops/       the cooperatives it belongs to (node/cooperatives.py)
     node.db      blocks, receipts, jobs, ledger (store/)
     lock         who is writing (store/lock.py)
+    learned.json what the device found out about itself; may be deleted at any time (node/learning.py)
     prepared/    modules that were prepared before; may be deleted at any time (node/prepared_cache.py)
     control.sock the running node's ear for `status`, `cancel`, …
     run/         what does not outlive the process that made it
