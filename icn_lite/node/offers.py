@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from icn_lite.device.profile import GuestPolicy
@@ -113,8 +113,8 @@ class Offers:
         if kept is None:
             view = self._view()
             answer = bidding.consider(sealed.document, view, job_id)
-            if held_back := self._policy.may_begin():  # the device's own words tell more than what it advertises
-                answer = Refusal(JobErrorCode.RESOURCE_EXHAUSTED, "device", held_back)
+            if held_back := self._policy.may_begin():
+                answer = _held_back(held_back, sealed.document.job, view)
             elif isinstance(answer, Bid):
                 answer = await bid_policy.ask(self._policy.bid_policy, sealed.document.job, answer, view)
             if isinstance(answer, Refusal):
@@ -191,6 +191,14 @@ class Offers:
             attestation=self._policy.advert(),
             offline_ms=self._policy.offline_ms,
         )
+
+
+def _held_back(words: str, job: JobSpec, view: bidding.BidderView) -> Refusal:
+    """The device's own words, which tell more than the allowance that it advertises; numbers where there are any."""
+    lack = bidding.lacking(job, view)
+    if lack is None:
+        return Refusal(JobErrorCode.RESOURCE_EXHAUSTED, "device", words)
+    return replace(lack, message=f"{words}; {lack.message}")
 
 
 def _check_shards(lease: AssignJobV1, job: JobSpec) -> None:

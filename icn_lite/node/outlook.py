@@ -31,16 +31,17 @@ def outlook_of(profile: Profile, forecast: Forecast, readings: Readings) -> Outl
     keeps work off lets no byte through.
     """
     forbidden = manners.network(profile.network, readings)
+    stands = forecast.duty_pm == 0
     reserve = Reserve(
         energy_mj=forecast.reserve_mj,
-        work_ms=forecast.work_ms,
+        work_ms=0 if stands else forecast.work_ms,
         memory_mib=readings.get(Quantity.MEMORY_AVAILABLE).value,
         transfer_bytes=0 if forbidden else None,
-        why=forecast.why,
+        why="guests stand still now" if stands else forecast.why,
     )
     return Outlook(
         energy_mj_per_gfuel=forecast.energy_mj_per_gfuel,
         headroom_pm=headroom_pm(profile.battery, forecast.duty_pm, readings.get(Quantity.BATTERY_PCT).value),
         reserve=reserve,
-        pace=Pace(forecast.duty_pm, forecast.lasts_ms, forecast.later_pm) if forecast.duty_pm else None,
+        pace=None if stands else Pace(forecast.duty_pm, forecast.lasts_ms, forecast.later_pm),
     )

@@ -182,7 +182,7 @@ def _offer(announcement: JobAnnouncementV1, view: BidderView, job_id: Cid | None
     if price > limit:
         message = f"at most {limit} mana are paid for one execution, this device asks {price}"
         return Refusal(JobErrorCode.INSUFFICIENT_BUDGET, "price", message, price, limit, "mana")
-    refusal = shortfall(_shard(job, view), capability.duty_pm, view.outlook.reserve)
+    refusal = lacking(job, view)
     if refusal is not None:
         return refusal
     left_ms = min(max(0, job.deadline - job.created_at) * 1000, MAX_COMPLETION_MS)
@@ -209,6 +209,13 @@ def _offer(announcement: JobAnnouncementV1, view: BidderView, job_id: Cid | None
         region=capability.region,
         offline_ms=view.offline_ms,
     )
+
+
+def lacking(job: JobSpec, view: BidderView) -> Refusal | None:
+    """What the device lacks for one shard of a job at its present duty, or at full duty while guests stand still."""
+    if view.capability.fuel_per_s == 0 or job.input.shards == 0:
+        return None  # nobody can say
+    return shortfall(_shard(job, view), view.capability.duty_pm or PM, view.outlook.reserve)
 
 
 def _effort(fuel: int, view: BidderView) -> Effort:

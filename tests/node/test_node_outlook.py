@@ -8,7 +8,7 @@ import pytest
 
 from icn_lite.device.catalogue import load_profile
 from icn_lite.device.forecast import Forecast, forecast
-from icn_lite.device.governor import Allowance, GovernorState, Level, step
+from icn_lite.device.governor import GovernorState, step
 from icn_lite.device.profile import HoursPolicy, NetworkPolicy, Profile
 from icn_lite.device.reading import Quantity, Readings, known
 from icn_lite.market.match import Refusal
@@ -20,9 +20,11 @@ from icn_lite.model.did import Did
 from icn_lite.model.errors import JobErrorCode
 from icn_lite.model.job import Architecture, Budget, ComputeRequirements, InputSpec, JobSpec, WasmRuntime
 from icn_lite.model.messages import JobAnnouncementV1
+from icn_lite.node.offers import _held_back
 from icn_lite.node.outlook import outlook_of, prices_of
-from icn_lite.work.bidding import BidderView, consider
+from icn_lite.work.bidding import BidderView, consider, lacking
 
+J009 = JobErrorCode.RESOURCE_EXHAUSTED
 PHONE = load_profile("termux-phone")
 ROAMING = replace(PHONE, battery=replace(PHONE.battery, only_when_charging=False))  # its owner lets it use the battery
 SUBMITTER = Did(b"\x02" * 32)
@@ -60,16 +62,23 @@ def seen(profile: Profile, now: Readings) -> Forecast:
     return replace(forecast(profile, state, now, profile.prior.fuel_per_s), duty_pm=1000, lasts_ms=None, later_pm=1000)
 
 
-def answer(profile: Profile, now: Readings, expected: Forecast | None = None) -> Bid | Refusal:
-    """What a device of this profile says to the job."""
-    capability = NodeCapability(
+def capability(profile: Profile) -> NodeCapability:
+    return NodeCapability(
         profile.name, (NodeRole.EXECUTE,), Architecture.ARM64, 8, 10, 160, 1, profile.prior.fuel_per_s
     )
+
+
+def view_of(profile: Profile, now: Readings, expected: Forecast | None = None) -> BidderView:
     outlook = outlook_of(profile, expected or seen(profile, now), now)
-    view = BidderView(
-        Did(b"\x01" * 32), capability, prices_of(profile.price), outlook, bytes(16), 0,
+    return BidderView(
+        Did(b"\x01" * 32), capability(profile), prices_of(profile.price), outlook, bytes(16), 0,
         open_shards=0, max_open_shards=128, max_output_bytes=profile.guest.output_bytes,
     )  # fmt: skip
+
+
+def answer(profile: Profile, now: Readings, expected: Forecast | None = None) -> Bid | Refusal:
+    """What a device of this profile says to the job."""
+    view = view_of(profile, now, expected)
     return consider(JobAnnouncementV1(SUBMITTER, JOB, 5_000, (), bytes(16)), view)
 
 
@@ -150,4 +159,21 @@ def test_what_stands_still_has_no_pace() -> None:
     still = replace(seen(PHONE, readings()), duty_pm=0)
     assert outlook_of(PHONE, still, readings()).pace is None
     assert outlook_of(PHONE, still, readings()).headroom_pm == 0
-    assert Allowance(Level.SUSPEND, 0).may_bid is False
+    lack = lacking(JOB, replace(view_of(PHONE, readings(), still), capability=replace(capability(PHONE), duty_pm=0)))
+    assert lack is not None
+    assert (lack.reason, lack.needed, lack.available, lack.unit) == ("heat", 40_000, 0, "ms")
+    assert lack.message.endswith("guests stand still now")
+
+
+def test_a_device_that_holds_back_says_so_in_its_own_words_with_the_numbers() -> None:
+    profile = replace(PHONE, network=NetworkPolicy("avoid", wifi_only=False))
+    metered = view_of(profile, readings(METERED=1))
+    found = _held_back("drain: the network is metered", JOB, metered)
+    assert (found.code, found.reason, found.needed, found.available) == (J009, "network", 2 << 20, 0)
+    assert found.message.startswith("drain: the network is metered; a shard moves 2097152 bytes")
+    plain = _held_back("drain: on battery", JOB, view_of(PHONE, readings()))
+    assert plain == Refusal(J009, "device", "drain: on battery")
+    for unknown in (replace(JOB, input=replace(JOB.input, shards=0)), JOB):
+        speed = 0 if unknown is JOB else 1
+        nobody = replace(metered, capability=replace(capability(profile), fuel_per_s=speed))
+        assert _held_back("drain", unknown, nobody).reason == "device"
