@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from icn_lite.device.reading import Quantity, Reading, Readings
+from icn_lite.device.sensors import network as network_module
 from icn_lite.device.sensors.activity import Screen, Terminals
 from icn_lite.device.sensors.foreign import ForeignLoad
 from icn_lite.device.sensors.network import LinuxNetwork
@@ -95,6 +96,16 @@ class TestNetwork:
         assert network(tmp_path, route("eth0"))[0].value == 1
         interface(tmp_path, "eth1", state="down")
         assert network(tmp_path, route("eth0"))[0].value == 0, "beside real hardware it may be anything"
+
+    def test_a_hundred_containers_are_not_looked_at(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for number in range(40):
+            interface(tmp_path, f"veth{number}", driver="")
+        interface(tmp_path, "wlan0", devtype="wlan")
+        looked: list[object] = []
+        whole = network_module.read_text
+        monkeypatch.setattr(network_module, "read_text", lambda path: (looked.append(path), whole(path))[1])
+        assert network(tmp_path, route("wlan0"))[0].value == 1
+        assert len(looked) < 10
 
     def test_what_is_refused_is_unknown(self, tmp_path: Path) -> None:
         readings = Readings.of(LinuxNetwork(tmp_path).read(0))

@@ -56,7 +56,7 @@ class Asked(Paced):
         except CommandFailed as error:
             self._failure = str(error)
             self._backoff_ms = min(max(2 * self._backoff_ms, self._pace.busy_ms), MAX_BACKOFF_MS)
-        if not self._answer:
+        if self._failure and not self._answer:
             return [unknown(quantity, self.name, self._failure) for quantity in self._quantities]
         return [reading.remembered(now_ms - self._answered_ms) for reading in self._answer]
 

@@ -59,7 +59,7 @@ class LinuxThermal:
         self._thermal = root / "sys/class/thermal"
         self._hwmon = root / "sys/class/hwmon"
         self._preferred = tuple(preferred)
-        self._sensors: tuple[_Sensor, ...] = ()
+        self._groups: tuple[tuple[_Sensor, ...], ...] = ()  # sensors of one rank together, the best rank first
         self._why = ""
         self._looked_ms: int | None = None
 
@@ -68,7 +68,7 @@ class LinuxThermal:
         if self._looked_ms is None or not 0 <= now_ms - self._looked_ms < LOOK_AROUND_MS:
             self._look_around(now_ms)
         problems = [self._why] if self._why else []
-        for group in self._groups():
+        for group in self._groups:
             read = [(temp_mc, sensor) for sensor in group if (temp_mc := _temp_mc(sensor, problems)) is not None]
             if read:
                 hottest_mc, sensor = max(read, key=lambda found: found[0])
@@ -77,28 +77,25 @@ class LinuxThermal:
         why = problems[0] if problems else "no thermal zone and no hwmon gives one"
         return [unknown(Quantity.SOC_TEMP, _SOURCE, why)]
 
-    def _groups(self) -> Iterator[list[_Sensor]]:
-        """Sensors of one rank together, the best rank first."""
+    def _ranked(self, sensors: Sequence[_Sensor]) -> Iterator[tuple[_Sensor, ...]]:
         for pattern in self._preferred:
-            yield [sensor for sensor in self._sensors if fnmatchcase(sensor.label, pattern)]
+            yield tuple(sensor for sensor in sensors if fnmatchcase(sensor.label, pattern))
         for kind in ("thermal_zone", "hwmon"):
-            others = [s for s in self._sensors if s.kind == kind and not _OTHER.search(s.label)]
-            yield [sensor for sensor in others if _PROCESSOR.search(sensor.label)]
-            yield [sensor for sensor in others if not _PROCESSOR.search(sensor.label)]
+            others = [s for s in sensors if s.kind == kind and not _OTHER.search(s.label)]
+            yield tuple(sensor for sensor in others if _PROCESSOR.search(sensor.label))
+            yield tuple(sensor for sensor in others if not _PROCESSOR.search(sensor.label))
 
     def _look_around(self, now_ms: int) -> None:
         zones, zones_why, zones_missing = list_folder(self._thermal)
         chips, chips_why, chips_missing = list_folder(self._hwmon)
         refused = [zones_why] if zones_why and not zones_missing else []
         refused += [chips_why] if chips_why and not chips_missing else []
-        self._sensors = tuple(
-            [
-                _Sensor("thermal_zone", read_text(zone / "type").text or zone.name, zone / "temp")
-                for zone in zones
-                if zone.name.startswith("thermal_zone")
-            ]
-            + [sensor for chip in chips for sensor in _of_chip(chip)]
-        )
+        sensors = [
+            _Sensor("thermal_zone", read_text(zone / "type").text or zone.name, zone / "temp")
+            for zone in zones
+            if zone.name.startswith("thermal_zone")
+        ]
+        self._groups = tuple(self._ranked([*sensors, *(sensor for chip in chips for sensor in _of_chip(chip))]))
         self._why = refused[0] if refused else ""
         self._looked_ms = now_ms
 

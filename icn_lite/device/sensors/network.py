@@ -21,6 +21,9 @@ _SOURCE: Final = "network"
 ETHERNET: Final = "1"  # ARPHRD_ETHER
 _MODEMS: Final = ("rmnet", "ccmni", "wwan", "ppp")
 _TETHERS: Final = ("rndis_host", "cdc_ether", "cdc_ncm", "ipheth")
+# A machine with containers has hundreds of these, and none of them is a link of its own.
+_NO_LINKS: Final = ("lo", "veth", "docker", "br-", "virbr", "cali", "flannel", "cni", "tap", "tun", "ifb")
+MAX_INTERFACES: Final = 32
 RTF_UP: Final = 0x1
 RTF_REJECT: Final = 0x200
 _ANY: Final = "0" * 32
@@ -59,8 +62,9 @@ class LinuxNetwork:
         if not folders:
             why = why or "there is no network interface"
             return [unknown(quantity, _SOURCE, why) for quantity in (Quantity.WIFI, Quantity.METERED)]
-        interfaces = {folder.name: _interface(folder) for folder in folders if folder.name != "lo"}
         way_out, why = self._way_out()
+        looked_at = [f for f in folders if f.name == way_out or not f.name.startswith(_NO_LINKS)][:MAX_INTERFACES]
+        interfaces = {folder.name: _interface(folder) for folder in looked_at}
         return [_wifi(interfaces, way_out), _metered(interfaces, way_out, why)]
 
     def _way_out(self) -> tuple[str | None, str]:

@@ -83,7 +83,10 @@ def _programs(root: Path) -> tuple[Callable[[str], bool], Run]:
         name = "_".join(word.replace("/", "") for word in command)
         if name not in captured:
             raise CommandFailed(f"{command[0]}: the tree holds no answer to this")
-        with captured[name].open("rb") as file:
-            return file.read(MAX_OUTPUT_BYTES)
+        try:
+            with captured[name].open("rb") as file:
+                return file.read(MAX_OUTPUT_BYTES)
+        except OSError as error:
+            raise CommandFailed(f"{name}: {error.strerror}") from error
 
     return (lambda name: any(file.split("_")[0] == name for file in captured)), run
