@@ -89,7 +89,10 @@ class Parcels:
         post = self._post
         draft, mailbox = post.parcel(to, lifetime_ms), post.key_of(to)
         letter = LetterOut(draft, mailbox, Ephemeral.of(secrets.token_bytes(32))) if mailbox is not None else None
-        parcel = replace(draft, letter=letter.seal(question)) if letter is not None else draft
+        try:
+            parcel = replace(draft, letter=letter.seal(question)) if letter is not None else draft
+        except SignatureError as error:
+            raise PeerError(f"{to} tells a mailbox key that is none: {error.message}") from error
         sealed = document.seal(parcel, post.shell.signer)
         envelope = Envelope(sealed.block, MAX_HOPS, 0, max(0, until_ms - post.now_ms()))
         arrived = Arrived(sealed.cid, to, None, MAX_HOPS, len(sealed.block))
@@ -145,7 +148,11 @@ class Parcels:
         while True:
             match effect:
                 case Deliver():
-                    reply = await self._delivered(way)
+                    try:
+                        reply = await self._delivered(way)
+                    except IcnLiteError:  # what can't be opened is over, too, and takes no place any more
+                        self._relay.handle(Answered(cid), post.neighbours(), post.now_ms())
+                        raise
                 case Forward(_, hop, _, _):
                     try:
                         reply = await self._forward(way, effect)

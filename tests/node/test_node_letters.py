@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from node_world import World, ended, submit
@@ -12,9 +12,11 @@ from test_node_relay import ALONE, heard_of, line, sealed_for
 from icn_lite.mesh import table
 from icn_lite.mesh.ports import Remote
 from icn_lite.model.cid import Cid
+from icn_lite.model.document import seal
 from icn_lite.model.errors import PeerError, PeerRefused
 from icn_lite.model.parcel import Envelope, Method, Question, read_parcel, read_reply
 from icn_lite.node.node import Node
+from icn_lite.work.relay import RelayBounds
 
 Take = Callable[[Envelope, Remote], Awaitable[bytes]]
 
@@ -153,3 +155,32 @@ async def test_a_reply_is_sealed_too(world: World, monkeypatch: pytest.MonkeyPat
     assert read.answer is not None
     for text in (b"4.04", b"receipt", str(absent).encode()):
         assert text not in reply.replace(b"application/vnd.icn-lite.reply.1+cbor", b"")
+
+
+async def test_what_can_not_be_opened_takes_no_place_at_its_receiver(world: World) -> None:
+    """More of it than a relay has places: the next letter is taken all the same."""
+    first, middle, last = await line(world, 3)
+    await heard_of(first, last)
+    assert first.carriage is not None
+    assert middle.carriage is not None
+    assert last.carriage is not None
+    for number in range(RelayBounds().of_neighbour + 2):
+        good = sealed_for(first, last.shell.did, LEASE).document
+        assert good.letter is not None
+        torn = replace(good, letter=replace(good.letter, sealed=bytes([number]) * 300))
+        envelope = Envelope(seal(torn, first.shell.signer).block, 5, 0, 5_000)
+        with pytest.raises(PeerRefused) as refused:
+            await middle.carriage.post.hand(last.shell.did, table.PARCELS, envelope, 5_000)
+        assert refused.value.response == "4.01"
+    assert last.carriage.post.relay.under_way == 0
+    with pytest.raises(PeerRefused, match=r"4\.00"):
+        await first.carriage.parcels.ask(last.shell.did, LEASE)
+
+
+async def test_a_mailbox_key_that_is_none_is_its_owners_fault(world: World) -> None:
+    first, _, last = await line(world, 3)
+    await heard_of(first, last)
+    assert first.carriage is not None
+    first.carriage.post.learn_key(last.shell.did, bytes(32))
+    with pytest.raises(PeerError, match="mailbox key that is none"):
+        await first.carriage.parcels.ask(last.shell.did, LEASE)
