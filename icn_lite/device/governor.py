@@ -190,7 +190,7 @@ def _soon(
     if not costly:
         return None, demands
     since_ms = now_ms if since_ms is None else min(since_ms, now_ms)
-    left = readings.get(Quantity.WORK_LEFT)
+    left = readings.get(Quantity.WORK_LEFT).unless_older(MAX_TEMP_AGE_MS)
     if left.value == 0:
         return since_ms, demands
     if left.value is None:

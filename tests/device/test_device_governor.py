@@ -230,8 +230,8 @@ class TestBattery:
         assert device.feel(phone(pct=None)).level is Level.SUSPEND
 
     def test_old_charge_is_unknown(self) -> None:
-        cool = phone().get(Quantity.SOC_TEMP)
-        old = Readings((cool, *phone().aged(MAX_BATTERY_AGE_MS + 1).items[1:]))
+        now = [phone().get(quantity) for quantity in (Quantity.SOC_TEMP, Quantity.WORK_LEFT)]
+        old = Readings((*now, *phone().aged(MAX_BATTERY_AGE_MS + 1).items))
         assert Device(PHONE).feel(old).level is Level.DRAIN
 
     def test_a_hot_battery_suspends_until_it_is_cool(self) -> None:
@@ -485,7 +485,7 @@ any_readings = st.builds(
 profiles = st.sampled_from([load_profile(name) for name in list_profiles()])
 gaps_s = st.sampled_from([0, 1, 5, 30, 60, 3600, -100])
 histories = st.lists(st.tuples(any_readings, gaps_s), min_size=1, max_size=15)
-property_settings = settings(deadline=None, derandomize=True, max_examples=60)
+property_settings = settings(deadline=None, derandomize=True, max_examples=40)
 
 
 @given(profiles, histories)
@@ -604,3 +604,37 @@ def test_guests_never_go_on_for_long_at_the_battery_s_cost(
     for left_ms in (SOON_MS + 1, None):
         pulled = sensed(30, present=1, pct=99, mains=0, plugged=0, left_ms=left_ms)
         assert device.feel(pulled, gap_s=0).may_run is not profile.battery.only_when_charging
+
+
+@given(profiles, histories, st.sampled_from([-(10**9), -3_600, -1, 10**9]))
+@property_settings
+def test_a_clock_that_jumps_changes_nothing_for_the_worse(
+    profile: Profile, history: list[tuple[Readings, int]], jump_s: int
+) -> None:
+    """The same readings after a jump: going back never frees anything, going forward no more than waiting would."""
+    jumped, waited = Device(profile), Device(profile)
+    for readings, gap_s in history:
+        before = jumped.feel(readings, gap_s)
+        waited.feel(readings, gap_s)
+    after = jumped.feel(history[-1][0], jump_s)
+    if jump_s < 0:
+        assert STRICTNESS.index(after.level) >= STRICTNESS.index(before.level)
+    else:
+        assert after == waited.feel(history[-1][0], 86_400)
+
+
+@given(profiles, histories, st.integers(1, 10**9))
+@property_settings
+def test_readings_from_before_are_none(profile: Profile, history: list[tuple[Readings, int]], late_ms: int) -> None:
+    """What was read long ago, or in the future by its age, counts as unknown, whatever it says."""
+    good = sensed(20, present=1, pct=100, mains=1, battery_c=20, foreign_load_pm=0)
+    old, blind = good.aged(MAX_BATTERY_AGE_MS + late_ms), [unknown(item.quantity, "t", "silent") for item in good.items]
+    future = good.aged(-late_ms)
+    answers = []
+    for said in (old, future, Readings(tuple(blind))):
+        device = Device(profile)
+        for readings, gap_s in history:
+            device.feel(readings, gap_s)
+        answers.append(device.feel(said))
+    assert answers[0].level is answers[1].level is answers[2].level
+    assert answers[0].duty_pm == answers[1].duty_pm == answers[2].duty_pm
