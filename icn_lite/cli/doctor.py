@@ -172,7 +172,8 @@ def _look_at_membership(app: App) -> list[Finding]:
             hint = "join again (`icn-lite join`), or set the clock if it is wrong"
             found.append(Finding("membership", "warning", f"that of {one.name} has run out", hint))
         elif claim.source != "unset" and left_s < SOON_S:
-            text, hint = f"that of {one.name} runs out in {max(0, left_s) // 86_400} days", "ask for an invitation"
+            text = f"that of {one.name} runs out in {max(0, left_s) // 86_400} days"
+            hint = f"no admin renewed it: `icn-lite coop renew --coop {one.name}`, or ask for an invitation"
             found.append(Finding("membership", "warning", text, hint))
         else:
             found.append(Finding("membership", "ok", f"{one.name}: {roles}"))
