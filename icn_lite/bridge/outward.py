@@ -147,6 +147,8 @@ class Outward:
         passing = next((fault for fault in errors if fault is not None and _passes(fault)), None)
         if passing is None:
             self._backoff.succeeded()
+            if not self._aside:
+                self.last_error = ""
             return True
         self._failed(passing.message)
         return False

@@ -74,5 +74,23 @@ def status(app: App) -> None:
     app.out.table(names, [[*(_cell(row[key]) for key in columns), _cell(row["sentence"])] for row in shown])
 
 
+@subcommand(bridge, "key", examples=("icn-lite bridge key", "icn-lite bridge key --json"))
+@pass_app
+def key(app: App) -> None:
+    """Show the nkey with which this node logs in at a NATS hub, and the name under which the hub's subjects know it.
+
+    Both follow from the node's DID. The hub's configuration lists the nkey as a user: see the bridge's README.
+    """
+    from icn_lite.bridge.nkey import public_nkey
+    from icn_lite.node.keys import read_key_file
+
+    did = read_key_file(app.existing_home().key).did
+    facts = [("did", str(did)), ("nkey", public_nkey(did)), ("name", str(did).removeprefix("did:key:"))]
+    if app.as_json:
+        app.out.document(dict(facts))
+    else:
+        app.out.facts(facts)
+
+
 def _cell(value: Json) -> str:
     return str(value)

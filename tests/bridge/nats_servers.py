@@ -16,9 +16,11 @@ import pytest
 from bridge_harness import PATIENCE_S, up
 
 from icn_lite.bridge.nats import NatsAddress, NatsUpstream
+from icn_lite.bridge.nats_layout import token
 from icn_lite.bridge.nkey import public_nkey
 from icn_lite.bridge.upstream import Upstream
 from icn_lite.model.cose import KeySigner
+from icn_lite.model.did import Did
 
 SERVER = shutil.which("nats-server")
 PASSWORD = "between leaf and hub of a test"
@@ -69,6 +71,17 @@ class Server:
             self.process = None
 
 
+def permitted(did: Did) -> str:
+    """A user of the hub as the bridge's README has it: it speaks in its own name only."""
+    name = token(did)
+    return (
+        f"{{ nkey: {public_nkey(did)}, permissions: {{ publish: ["
+        f'"icn.v1.work.*.*.{name}", "icn.v1.receipts.*.{name}", "icn.v1.acks.*", '
+        f'"$KV.icn_bridges.{name}", "$KV.icn_capabilities.*", "$O.icn_blocks.>", '
+        f'"$JS.API.>", "$JS.hub.API.>", "$JS.ACK.>", "_INBOX.>"] }} }}'
+    )
+
+
 @dataclass
 class NatsHarness:
     """One hub, and for each bridge of a name in `leaves` a leaf node; the others speak with the hub itself."""
@@ -86,7 +99,7 @@ class NatsHarness:
 
     async def hub(self) -> Server:
         if "hub" not in self.servers:
-            users = ", ".join(f"{{ nkey: {public_nkey(signer_of(name).did)} }}" for name in self.members)
+            users = ", ".join(permitted(signer_of(name).did) for name in self.members)
             config = (
                 f'jetstream {{ store_dir: "{self.folder}/hub", domain: hub, max_file_store: 1GB }}\n'
                 f"authorization {{ users: [{users}] }}\n"

@@ -104,7 +104,6 @@ async def test_junk_in_the_mail_is_left_out_and_holds_up_nothing(harness: NatsHa
         (layout.work_subject(to, "job", by), b"junk"),
         (layout.work_subject(to, "job", by), bid().block),  # signed, and another kind
         (f"{layout.ROOT}.work.{to}.nonsense.{by}", announcement().block),
-        (f"{layout.ROOT}.work.{to}.job", announcement().block),  # by nobody
         (layout.receipt_subject(to, by), announcement().block),
         (layout.receipt_subject(to, by), b""),
         (layout.ack_subject(chain_of(OTHER, 1)[0].cid), b"junk"),
@@ -117,6 +116,21 @@ async def test_junk_in_the_mail_is_left_out_and_holds_up_nothing(harness: NatsHa
     assert event.announcement == announcement()
     await here.put_receipt(chain_of(OTHER, 1)[0], to)
     assert isinstance((await ear.next()).event, ReceiptCame)
+    assert ear.heard.empty()
+    await stranger.close()
+    await ear.close()
+
+
+async def test_a_bridge_speaks_in_its_own_name_only(harness: NatsHarness) -> None:
+    here = await harness.bridge("here")
+    stranger, ear = await raw_client(harness), Ear(here)
+    to, by = layout.token(signer_of("here").did), layout.token(signer_of("there").did)
+    await stranger.publish(layout.work_subject(to, "bid", by), bid().block)  # in another's name: refused by the hub
+    await stranger.publish(layout.work_subject(to, "bid", layout.token(signer_of("third").did)), bid(OTHER).block)
+    await stranger.flush()
+    event = (await ear.next()).event
+    assert isinstance(event, BidMade)
+    assert event.bid == bid(OTHER)
     assert ear.heard.empty()
     await stranger.close()
     await ear.close()
