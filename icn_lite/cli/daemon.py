@@ -4,12 +4,15 @@
 the words still stand in the process list. What only reads words and opens keys has then never been in the node's
 memory: the command line's library, Argon2's 64 MiB, TLS. Where exec fails, the same process goes on (`serve`).
 
+Its values are dataclasses that share what they can (`values.py`).
+
 Left out as well: the columns of every line of code (a traceback has its lines and no underlining), and OpenSSL, as
 long as no large block is hashed (`model/digest.py`). No transport of a node speaks TLS.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -17,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn, Self, cast
 
+from icn_lite.cli import values
 from icn_lite.cli.output import AnswerLost, Output, flush_stdout
 from icn_lite.cli.report import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, as_fault, drop_stdout, report, settle_streams
 from icn_lite.model.errors import IcnLiteError
@@ -88,7 +92,7 @@ def main() -> NoReturn:
     """The node's process: `argv[1]` is the pipe that holds the order."""
     settle_streams()
     order = _read_order(int(sys.argv[1]))
-    _leave_out()
+    _settle()
     out = Output(as_json=order.as_json)
     try:
         code = _run(order, out)
@@ -107,8 +111,8 @@ def _read_order(pipe: int) -> Order:
         return Order.decode(stream.read())
 
 
-def _leave_out() -> None:
-    """Have the first users of what is not needed do without it; who needs it later may load it."""
+def _settle() -> None:
+    """Have the first users of what is not needed do without it (who needs it later may load it); share methods."""
     modules = cast("dict[str, object]", sys.modules)
     absent = [name for name in UNLOADED if name not in modules]
     modules.update(dict.fromkeys(absent))
@@ -118,6 +122,7 @@ def _leave_out() -> None:
     finally:
         for name in absent:
             del modules[name]
+    vars(dataclasses)["dataclass"] = values.dataclass
 
 
 def _run(order: Order, out: Output) -> int:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from zeroconf import Error as ZeroconfError
-from zeroconf import InterfaceChoice, IPVersion, ServiceStateChange, Zeroconf
+from zeroconf import InterfaceChoice, IPVersion, ServiceStateChange, Zeroconf, _engine
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 from icn_lite.mesh.addresses import PeerAddress, link_local, local_addresses, plain
@@ -38,6 +38,7 @@ CLOSE_MS: Final = 2_000  # the goodbyes take half a second
 MAX_NAMES: Final = 256  # candidates known at a time; a link full of impostors shall not fill memory
 MAX_RESOLVING: Final = 16
 MAX_NAME_BYTES: Final = 63  # one DNS label
+FORGET_S: Final = 120  # how often the library looks for old records; its ten seconds were a tenth of our wake-ups
 NAME_TAIL: Final = 20  # characters of the DID in our name: 117 bits
 
 
@@ -103,6 +104,7 @@ class Discovery:
         """Announce and listen; returns when our announcement was heard, at the latest after `START_MS`."""
         logging.getLogger("zeroconf").addFilter(self._log_bound)
         try:
+            vars(_engine)["_CACHE_CLEANUP_INTERVAL"] = FORGET_S
             self._zeroconf = self._open()
         except OSError as error:
             self._refused = error.strerror or str(error)

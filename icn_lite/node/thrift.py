@@ -6,6 +6,8 @@ shrinks: after a job with blocks of 40 MB a node held 140 MB for good. A fixed l
 heap still holds free is given back when nothing is left to do. Other C libraries (musl, Android's) map large buffers
 anyway and have nothing to be told; there nothing happens.
 
+Once a node listens, the machine code that only starting ran goes back as well (`sandbox/resident.py`).
+
 All of this concerns the whole process, so it is for `icn-lite up`, whose process is the node's own.
 """
 
@@ -14,6 +16,8 @@ from __future__ import annotations
 import ctypes
 import gc
 from typing import Final
+
+from icn_lite.sandbox import resident
 
 M_MMAP_THRESHOLD: Final = -3  # mallopt(3)
 M_ARENA_MAX: Final = -8
@@ -36,6 +40,7 @@ class Thrift:
         gc.collect()
         gc.freeze()
         self.give_back()
+        resident.let_go()
 
     def give_back(self) -> None:
         """Free pages go back; takes a millisecond or two."""

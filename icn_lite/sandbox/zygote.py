@@ -23,7 +23,7 @@ import posix
 import resource
 import sys
 
-from icn_lite.sandbox import child
+from icn_lite.sandbox import child, resident
 from icn_lite.sandbox.jail import STACK_BYTES, Jail
 
 TYPE_CHECKING = False
@@ -51,6 +51,7 @@ def main(argv: list[str]) -> None:
     gc.collect()
     gc.disable()
     gc.freeze()
+    resident.let_go()
     control.send(READY)
     _serve(control, jail, engine)
 
