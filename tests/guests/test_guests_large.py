@@ -20,6 +20,8 @@ from warm import warm_run
 from icn_lite.sandbox.outcome import RunRequest
 
 SDIST = "quickjs-1.19.4"
+# Optimising takes the compiler fifteen seconds, its code generator alone five. (-O0 has more locals than we take.)
+LEVEL = ("-Os",) if os.environ.get("ICN_LITE_LONG") == "1" else ("-O1", "-Xclang", "-disable-llvm-passes")
 SHELL = Path(__file__).with_name("quickjs_shell.c")
 SOURCES = ("quickjs.c", "libregexp.c", "libunicode.c", "cutils.c")
 # EMSCRIPTEN is how these sources spell "WebAssembly": no threads, no computed goto, no look at the native stack.
@@ -81,7 +83,7 @@ def quickjs(tmp_path_factory: pytest.TempPathFactory) -> Built:
         archive.extractall(folder, filter="data")
     sources = folder / SDIST / "upstream-quickjs"
     common = ["-I", str(sources), *DEFINES, str(SHELL), *SOURCES, "-lm", "-o"]
-    wasm = [clang, "--target=wasm32-wasi", "-Os", *NO_ROUNDING_MODES, *DEEPER_STACK, *common, str(folder / "js.wasm")]
+    wasm = [clang, "--target=wasm32-wasi", *LEVEL, *NO_ROUNDING_MODES, *DEEPER_STACK, *common, str(folder / "js.wasm")]
     native = [clang, "-O0", *common, str(folder / "js")]
     with ThreadPoolExecutor(2) as both:  # the large file takes most of the time, so two at once is all there is to gain
         for done in [both.submit(compile_with, command, cwd=sources) for command in (wasm, native)]:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from guest_programs import c_program, everywhere, own_wasi, rust_program, script_program
+from guest_programs import c_program, everywhere, own_wasi, rust_program, script_programs
+
+from icn_lite.model.errors import ModuleError
+from icn_lite.wasm.advice import advise
+from icn_lite.wasm.prepare import prepare
 
 C_TOUR = r"""
 #include <ctype.h>
@@ -128,19 +132,42 @@ def test_a_rust_panic_is_a_trap_with_its_words_in_the_log(rust_tour: bytes) -> N
     assert b"as asked" in outcome.log
 
 
-@pytest.mark.parametrize(
-    "flags",
-    [("-O",), ("--debug",), ("-O3", "--runtime", "stub", "--noAssert", "--importMemory")],
-    ids=["O", "debug", "O3-stub-import-memory"],
-)
-def test_assemblyscript_with_its_collector(flags: tuple[str, ...], tmp_path: Path) -> None:
-    outcome = everywhere(script_program(tmp_path, SCRIPT, *flags), entry="run")
+FAILING = 'export function run(): i32 { throw new Error("héllo " + ["a", "b"].join("+")); }'
+SEEDED = """export function mySeed(): f64 { return 42.0; }
+export function run(): i32 { return <i32>(Math.random() * 1000000); }"""
+SCRIPTS = {
+    "optimised": (SCRIPT, ("-O",)),
+    "debug": (SCRIPT, ("--debug",)),
+    "without-runtime": (SCRIPT, ("-O3", "--runtime", "stub", "--noAssert", "--importMemory")),
+    "failing": (FAILING, ("--debug",)),
+    "unseeded": (SEEDED, ("-O",)),
+    "seeded": (SEEDED, ("-O", "--use", "seed=seeded/mySeed")),
+}
+
+
+@pytest.fixture(scope="module")
+def scripts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    return script_programs(tmp_path_factory.mktemp("scripts"), SCRIPTS)
+
+
+@pytest.mark.parametrize("name", ["optimised", "debug", "without-runtime"])
+def test_assemblyscript_with_its_collector(name: str, scripts: dict[str, bytes]) -> None:
+    outcome = everywhere(scripts[name], entry="run")
     assert (outcome.status, outcome.output, outcome.log) == ("completed", SCRIPT_SAYS, b"")
     assert outcome.results[0].bits == 0
 
 
-def test_an_error_of_assemblyscript_leaves_its_words_and_place_in_the_log(tmp_path: Path) -> None:
-    source = 'export function run(): i32 { throw new Error("héllo " + ["a", "b"].join("+")); }'
-    outcome = everywhere(script_program(tmp_path, source, "--debug"), entry="run")
+def test_an_error_of_assemblyscript_leaves_its_words_and_place_in_the_log(scripts: dict[str, bytes]) -> None:
+    outcome = everywhere(scripts["failing"], entry="run")
     assert (outcome.status, outcome.trap) == ("trapped", "unreachable")
-    assert outcome.log == "abort: héllo a+b at program.ts:1:30\n".encode()
+    assert outcome.log == "abort: héllo a+b at failing.ts:1:30\n".encode()
+
+
+def test_a_seed_of_the_programs_own_does_what_the_advice_says(scripts: dict[str, bytes]) -> None:
+    """A refusal that asks for a flag, and the flag."""
+    with pytest.raises(ModuleError) as refused:
+        prepare(scripts["unseeded"])
+    advice = advise(scripts["unseeded"], refused.value)
+    assert dict(advice.flags) == {"asc": "--use seed=FILE/mySeed"}
+    assert "mySeed(): f64" in advice.text
+    assert everywhere(scripts["seeded"], entry="run").status == "completed"
