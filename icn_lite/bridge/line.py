@@ -1,7 +1,7 @@
 """The line of documents that wait for one upstream: bounded, and each kind gives way in its turn.
 
-Above the high-water mark capability advertisements go first, the oldest before the others: a newer one follows anyway.
-Then announcements whose bidding is over. What still doesn't fit is turned away with a time to come back (`Later`, 5.03
+Announcements whose bidding is over are dropped. At the high-water mark capability advertisements are, the oldest before
+the others: a newer one follows anyway. What still doesn't fit is turned away with a time to come back (`Later`, 5.03
 with Max-Age on the mesh), and its author keeps it. A receipt that was taken in is never dropped.
 
 Announcements leave first, because their time runs; then receipts; advertisements last. Pure: time is passed in.

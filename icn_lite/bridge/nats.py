@@ -10,18 +10,13 @@ The connection is made by `_live`, which begins anew whenever it broke or the hu
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import hashlib
-import io
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Callable, Iterator
 from random import Random
-from typing import Final, TypeAlias, TypeVar
-from urllib.parse import parse_qs, urlsplit
+from typing import Final, TypeVar
 
 import nats.errors
 import nats.js.errors
@@ -30,19 +25,16 @@ from nats.aio.msg import Msg
 from nats.js.client import JetStreamContext
 
 from icn_lite.bridge import nats_layout as layout
+from icn_lite.bridge import nats_wire as wire
 from icn_lite.bridge import nkey
 from icn_lite.bridge.backoff import Backoff
+from icn_lite.bridge.nats_address import NatsAddress
 from icn_lite.bridge.upstream import (
     Acknowledged,
-    BidMade,
     Delivery,
     Event,
     Evidence,
     Health,
-    JobAnnounced,
-    LeaseGiven,
-    LeaseReturned,
-    ReceiptCame,
     Route,
     State,
 )
@@ -50,7 +42,7 @@ from icn_lite.model import cose, unixfs
 from icn_lite.model.bid import Bid
 from icn_lite.model.cid import Cid
 from icn_lite.model.document import Document, Sealed, unseal
-from icn_lite.model.errors import DocumentError, IcnLiteError, SignatureError, UpstreamError, UsageError
+from icn_lite.model.errors import DocumentError, IcnLiteError, SignatureError, UpstreamError
 from icn_lite.model.messages import (
     AssignJobV1,
     CapabilityAdvertisementV1,
@@ -58,7 +50,7 @@ from icn_lite.model.messages import (
     LeaseReturnV1,
     ReceiptAckV1,
 )
-from icn_lite.model.receipt import ExecutionReceipt, read_receipt
+from icn_lite.model.receipt import ExecutionReceipt
 
 ANSWER_S: Final = 5.0  # of the hub, over any line that is worth bridging
 HEARTBEAT_S: Final = 10.0
@@ -66,57 +58,8 @@ PULL_S: Final = 10.0  # a hub that was restarted has forgotten who waits; it is 
 PULLED: Final = 64  # messages asked for at once
 SAY_S: Final = 300.0  # between two words that this bridge is there
 MAX_EVENTS: Final = 256  # heard and not yet taken by the node; the hub keeps the others
-DEFAULT_PORT: Final = 4222
 log = logging.getLogger(__name__)
 D = TypeVar("D", bound=Document)
-
-
-@dataclass(frozen=True, slots=True)
-class NatsAddress:
-    """Where a hub is reached: `nats://HOST:PORT` or `tls://…`, with `?domain=NAME` where it is behind a leaf node."""
-
-    url: str
-    domain: str | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> NatsAddress:
-        """Read an address of the configuration; passwords don't belong there, the node's key logs in."""
-        try:
-            parts = urlsplit(text)
-            port = parts.port or DEFAULT_PORT
-        except ValueError as error:
-            raise UsageError(
-                f"upstream {text!r}: {error}", hint="for example nats://127.0.0.1:4222?domain=hub"
-            ) from error
-        query = parse_qs(parts.query)
-        domain = query.pop("domain", [None])[-1]
-        if parts.scheme not in ("nats", "tls") or not parts.hostname or parts.path.strip("/") or query:
-            raise UsageError(
-                f"upstream {text!r}: expected nats://HOST:PORT or tls://HOST:PORT, with ?domain=NAME at most",
-                hint="for example nats://127.0.0.1:4222?domain=hub",
-            )
-        if parts.username or parts.password:
-            raise UsageError(f"upstream {parts.hostname}: expected no password", hint="the node's own key logs in")
-        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        return cls(f"{parts.scheme}://{host}:{port}", domain)
-
-    def __str__(self) -> str:
-        return f"{self.url}?domain={self.domain}" if self.domain else self.url
-
-
-_Reader: TypeAlias = Callable[[bytes, Route], Event]
-
-
-def _reader(cls: type[D], make: Callable[[Sealed[D], Route], Event]) -> _Reader:
-    return lambda block, route: make(unseal(cls, block), route)
-
-
-_READERS: Final[dict[str, _Reader]] = {
-    "job": _reader(JobAnnouncementV1, JobAnnounced),
-    "bid": _reader(Bid, BidMade),
-    "lease": _reader(AssignJobV1, LeaseGiven),
-    "return": _reader(LeaseReturnV1, LeaseReturned),
-}
 
 
 class NatsUpstream:
@@ -134,8 +77,8 @@ class NatsUpstream:
         self._sent = 0
         self._received = 0
         self._js: JetStreamContext | None = None
-        self._events: asyncio.Queue[_Given] = asyncio.Queue(MAX_EVENTS)
-        self._unconfirmed: dict[int, _Given] = {}
+        self._events: asyncio.Queue[wire.Given] = asyncio.Queue(MAX_EVENTS)
+        self._unconfirmed: dict[int, wire.Given] = {}
         self._doubt = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -220,14 +163,14 @@ class NatsUpstream:
             except nats.js.errors.ObjectNotFoundError:
                 pass
             else:
-                if info.size == len(data) and info.digest == _digest_text(digest):
+                if info.size == len(data) and info.digest == wire.digest_text(digest):
                     return
             await store.put(str(cid), data)
         self._sent += 1
 
     async def get_block(self, cid: Cid, most: int) -> bytes | None:
         """From the object store, if it is what its CID says."""
-        kept = _Bounded(most)
+        kept = wire.Bounded(most)
         with self._words() as js:
             store = await js.object_store(layout.BLOCKS)
             try:
@@ -237,7 +180,7 @@ class NatsUpstream:
                 await store.get(str(cid), writeinto=kept)
             except nats.js.errors.ObjectNotFoundError:
                 return None
-            except (nats.js.errors.DigestMismatchError, _TooMuch):
+            except (nats.js.errors.DigestMismatchError, wire.TooMuch):
                 return None
         data = kept.getvalue()
         return data if unixfs.names(cid, data) else None
@@ -273,7 +216,7 @@ class NatsUpstream:
             raise UpstreamError(f"{self.name}: {self._error}") from error
 
     def _failed(self, error: Exception) -> None:
-        self._error = _sentence(error)
+        self._error = wire.sentence(error)
         if self._state is State.UP:
             self._state = State.WAITING
 
@@ -306,7 +249,7 @@ class NatsUpstream:
             closed.set()
 
         async def on_error(error: Exception) -> None:
-            self._error = _sentence(error)
+            self._error = wire.sentence(error)
 
         # nats-py takes an nkey's seed or a callback that signs; for the latter it has no option to name the key.
         client._public_nkey = nkey.public_nkey(self._signer.did)
@@ -325,8 +268,8 @@ class NatsUpstream:
         js = self._context(client)
         tasks: list[asyncio.Task[None]] = []
         pulls = (
-            (layout.WORK, f"{layout.ROOT}.work.{self._own}.>", self._read_work),
-            (layout.RECEIPTS, f"{layout.ROOT}.receipts.{self._own}.*", self._read_receipt),
+            (layout.WORK, f"{layout.ROOT}.work.{self._own}.>", wire.read_work),
+            (layout.RECEIPTS, f"{layout.ROOT}.receipts.{self._own}.*", wire.read_receipt),
         )
         try:
             for stream, subject, read in pulls:
@@ -388,18 +331,10 @@ class NatsUpstream:
             log.warning("%s: a message on %s is left out: %s", self.name, message.subject, error)
             await message.term()
             return
-        given = _Given(event, message, self._unconfirmed)
+        given = wire.Given(event, message, self._unconfirmed)
         self._unconfirmed[id(given)] = given
         self._received += 1
         await self._events.put(given)
-
-    def _read_work(self, message: Msg) -> Event:
-        _, _, _, _, kind, sender = message.subject.split(".")
-        event = _READERS[kind](message.data, Route(sender))
-        return replace(event, age_ms=_age_ms(message)) if isinstance(event, JobAnnounced) else event
-
-    def _read_receipt(self, message: Msg) -> Event:
-        return ReceiptCame(read_receipt(message.data), Route(message.subject.rsplit(".", 1)[1]))
 
     async def _hear_acks(self, messages: AsyncIterator[Msg]) -> None:
         """A doorbell: what is missed here is found by its receipt."""
@@ -410,7 +345,7 @@ class NatsUpstream:
                 log.debug("%s: no acknowledgement: %s", self.name, error)
                 continue
             self._received += 1
-            await self._events.put(_Given(Acknowledged(ack), None, {}))
+            await self._events.put(wire.Given(Acknowledged(ack), None, {}))
 
     async def _drop(self, client: Client) -> None:
         """End a connection; what was heard and not confirmed shall come again at once, not after `ACK_WAIT_S`."""
@@ -424,65 +359,3 @@ class NatsUpstream:
                         await given.postpone(0)
                     await client.flush()
                 await client.close()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Given:
-    """An event and the message that brought it; an acknowledgement's doorbell has none."""
-
-    event: Event
-    message: Msg | None
-    unconfirmed: dict[int, _Given]
-
-    async def confirm(self) -> None:
-        """It doesn't come again, unless this word is lost: then what it says is known."""
-        await self._say(lambda message: message.ack())
-
-    async def postpone(self, delay_ms: int) -> None:
-        """It comes again."""
-        await self._say(lambda message: message.nak(delay_ms / 1000 if delay_ms else None))
-
-    async def _say(self, word: Callable[[Msg], Coroutine[object, object, None]]) -> None:
-        self.unconfirmed.pop(id(self), None)
-        if self.message is not None:
-            with contextlib.suppress(nats.errors.Error, OSError):
-                await word(self.message)
-
-
-class _TooMuch(Exception):
-    """An object with more bytes than its own description says."""
-
-
-class _Bounded(io.BytesIO):
-    """Takes so many bytes and no more."""
-
-    def __init__(self, most: int) -> None:
-        super().__init__()
-        self._left = most
-
-    def write(self, data: object) -> int:
-        assert isinstance(data, bytes)
-        self._left -= len(data)
-        if self._left < 0:
-            raise _TooMuch
-        return super().write(data)
-
-
-def _age_ms(message: Msg) -> int:
-    """How long a message lay on the hub, if our clock is right; a job whose bidding is over needs no bids."""
-    return max(0, round((datetime.now(UTC) - message.metadata.timestamp).total_seconds() * 1000))
-
-
-def _digest_text(digest: bytes) -> str:
-    return "SHA-256=" + base64.urlsafe_b64encode(digest).decode("ascii")
-
-
-def _sentence(error: Exception) -> str:
-    """What went wrong, in one line without the library's prefix."""
-    if isinstance(error, nats.js.errors.NoStreamResponseError | nats.js.errors.ServiceUnavailableError):
-        return "the hub is not reached"
-    if isinstance(error, nats.js.errors.APIError) and error.description:
-        return error.description
-    if isinstance(error, TimeoutError | nats.errors.TimeoutError):
-        return "no answer in time"
-    return str(error).removeprefix("nats: ").strip() or type(error).__name__

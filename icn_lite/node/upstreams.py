@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from random import SystemRandom
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs
 
+from icn_lite.bridge.nats_address import NatsAddress
 from icn_lite.bridge.upstream import Upstream
 from icn_lite.model import cose
 from icn_lite.model.errors import NotSupported, UsageError
@@ -26,17 +28,17 @@ class Scheme:
 
 
 def _check_nats(address: str) -> None:
+    NatsAddress.parse(address)
     try:
-        from icn_lite.bridge.nats import NatsAddress
+        importlib.import_module("icn_lite.bridge.nats")
     except ImportError as error:
         raise NotSupported(
             f"upstream {address!r}: nats-py is not installed", hint="pip install 'icn-lite[nats]'"
         ) from error
-    NatsAddress.parse(address)
 
 
 def _open_nats(address: str, signer: cose.Signer) -> Upstream:
-    from icn_lite.bridge.nats import NatsAddress, NatsUpstream
+    from icn_lite.bridge.nats import NatsUpstream
 
     return NatsUpstream(NatsAddress.parse(address), signer, SystemRandom())
 

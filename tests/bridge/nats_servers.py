@@ -15,7 +15,8 @@ from random import Random
 import pytest
 from bridge_harness import PATIENCE_S, up
 
-from icn_lite.bridge.nats import NatsAddress, NatsUpstream
+from icn_lite.bridge.nats import NatsUpstream
+from icn_lite.bridge.nats_address import NatsAddress
 from icn_lite.bridge.nats_layout import token
 from icn_lite.bridge.nkey import public_nkey
 from icn_lite.bridge.upstream import Upstream

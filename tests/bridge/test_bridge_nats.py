@@ -15,7 +15,8 @@ from store_samples import chain_of
 
 from icn_lite.bridge import nats_layout as layout
 from icn_lite.bridge import nkey
-from icn_lite.bridge.nats import NatsAddress, NatsUpstream
+from icn_lite.bridge.nats import NatsUpstream
+from icn_lite.bridge.nats_address import NatsAddress
 from icn_lite.bridge.upstream import BidMade, JobAnnounced, ReceiptCame, State
 from icn_lite.model.errors import NotSupported, UsageError
 from icn_lite.node.upstreams import check_upstreams

@@ -24,7 +24,8 @@ from nats.js import api
 
 from icn_lite.bridge import nats_layout as layout
 from icn_lite.bridge.backoff import Backoff
-from icn_lite.bridge.nats import NatsAddress, NatsUpstream
+from icn_lite.bridge.nats import NatsUpstream
+from icn_lite.bridge.nats_address import NatsAddress
 from icn_lite.bridge.outward import WINDOW, Outward
 from icn_lite.bridge.upstream import ReceiptCame, State
 from icn_lite.model.cid import Cid
