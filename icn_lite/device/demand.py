@@ -29,11 +29,17 @@ class Allowance:
     level: Level
     duty_pm: int  # share of time that guests may run, in ‰; 0 when suspended
     reasons: tuple[str, ...] = ()
+    fetches: bool = True  # whether the network may be used for new work; what was taken needs it no more
+
+    @property
+    def may_begin(self) -> bool:
+        """Work that was taken may begin."""
+        return self.level in (Level.RUN, Level.SLOW)
 
     @property
     def may_bid(self) -> bool:
         """New work may be taken."""
-        return self.level in (Level.RUN, Level.SLOW)
+        return self.may_begin and self.fetches
 
     @property
     def may_run(self) -> bool:
@@ -49,6 +55,7 @@ class Demand:
     duty_pm: int
     reason: str
     soon: bool = False
+    fetches: bool = True
 
 
 def suspend(reason: str) -> Demand:
@@ -61,6 +68,11 @@ def slow(duty_pm: int, reason: str) -> Demand:
     return Demand(Level.SLOW, max(0, min(duty_pm, FULL_DUTY_PM - 10)), reason)
 
 
+def fetch_nothing(reason: str) -> Demand:
+    """No new work; what was taken goes on and begins as if nothing were."""
+    return Demand(Level.RUN, FULL_DUTY_PM, reason, fetches=False)
+
+
 def drain(reason: str, *, soon: bool = False) -> Demand:
     """Nothing new; what runs may end, or only if that is soon."""
     return Demand(Level.DRAIN, FULL_DUTY_PM, reason, soon)
@@ -70,4 +82,5 @@ def strictest(demands: Sequence[Demand]) -> Allowance:
     """The strictest level and the smallest duty of all demands, with every reason."""
     level = max((demand.level for demand in demands), key=STRICTNESS.__getitem__, default=Level.RUN)
     duty_pm = min((demand.duty_pm for demand in demands), default=FULL_DUTY_PM)
-    return Allowance(level, duty_pm, tuple(demand.reason for demand in demands if demand.reason))
+    reasons = tuple(demand.reason for demand in demands if demand.reason)
+    return Allowance(level, duty_pm, reasons, all(demand.fetches for demand in demands))

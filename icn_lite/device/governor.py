@@ -215,7 +215,7 @@ def _dwell(dwell_ms: int, state: GovernorState, wanted: Allowance, now_ms: int) 
         return wanted, now_ms
     settling = f"settling for {-(-left_ms // 1000)} s more after: {_causes(held)}"
     duty_pm = min(held.duty_pm, wanted.duty_pm)
-    return Allowance(held.level, duty_pm, (settling, *wanted.reasons)), since_ms
+    return Allowance(held.level, duty_pm, (settling, *wanted.reasons), wanted.fetches), since_ms
 
 
 def _causes(held: Allowance) -> str:

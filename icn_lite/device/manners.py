@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from icn_lite.device.demand import Demand, drain, slow, suspend
+from icn_lite.device.demand import Demand, fetch_nothing, slow, suspend
 from icn_lite.device.profile import ActivityPolicy, HoursPolicy, NetworkPolicy
 from icn_lite.device.reading import Quantity, Reading, Readings
 
@@ -65,13 +65,13 @@ def network(policy: NetworkPolicy, readings: Readings) -> list[Demand]:
     demands = []
     metered, wifi = _fresh(readings, Quantity.METERED), _fresh(readings, Quantity.WIFI)
     if policy.metered != "allow" and metered.value == 1:
-        demands.append(drain("the network is metered, and its owner keeps work off such networks"))
+        demands.append(fetch_nothing("the network is metered, and its owner keeps work off such networks"))
     elif policy.metered == "never" and metered.value is None:
-        demands.append(drain(f"nobody knows whether the network is metered ({metered.why_unknown})"))
+        demands.append(fetch_nothing(f"nobody knows whether the network is metered ({metered.why_unknown})"))
     if policy.wifi_only and wifi.value is None:
-        demands.append(drain(f"work only over Wi-Fi or a cable, and nobody can tell ({wifi.why_unknown})"))
+        demands.append(fetch_nothing(f"work only over Wi-Fi or a cable, and nobody can tell ({wifi.why_unknown})"))
     elif policy.wifi_only and wifi.value == 0:
-        demands.append(drain("work only over Wi-Fi or a cable, and there is none"))
+        demands.append(fetch_nothing("work only over Wi-Fi or a cable, and there is none"))
     return demands
 
 

@@ -84,7 +84,8 @@ class Care:
             reasons = "; ".join(self.allowance.reasons) or "nothing stands against it"
             log.info("allowance: %s (%s)", self.allowance.level.value, reasons)
         moved_pm = abs(self.allowance.duty_pm - self._told.duty_pm)
-        if self.allowance.level is not self._told.level or moved_pm >= TELL_DUTY_PM:
+        turned = self.allowance.level is not self._told.level or self.allowance.may_bid is not self._told.may_bid
+        if turned or moved_pm >= TELL_DUTY_PM:
             self._told = self.allowance
             self._changed()
 
@@ -166,10 +167,15 @@ class Care:
         """What a bid is priced from."""
         return outlook_of(self._profile, self.forecast(), self.readings)
 
+    def why_not_take(self) -> str:
+        """Why no new work may be taken; empty if it may."""
+        return "" if self.allowance.may_bid else self._why()
+
     def why_not(self) -> str:
-        """Why no new work may begin; empty if it may."""
-        if self.allowance.may_bid:
-            return ""
+        """Why nothing that was taken may begin; empty if it may."""
+        return "" if self.allowance.may_begin else self._why()
+
+    def _why(self) -> str:
         return f"{self.allowance.level.value}: {'; '.join(self.allowance.reasons)}"
 
     def health(self) -> Health | None:

@@ -146,7 +146,7 @@ class Executions:
         waiting = sum(run.machine.open - run.machine.to_run for run in self.leases.values())
         if waiting > MAX_WAITING_RECEIPTS:
             raise DeviceRefuses(f"{waiting} receipts wait for their originators' acknowledgement")
-        reason = self._policy.may_begin()
+        reason = self._policy.may_take()
         if reason:
             raise DeviceRefuses(reason)
 

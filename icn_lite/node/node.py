@@ -208,6 +208,7 @@ class Node:
         return ExecutorPolicy(
             capability=lambda: self.advert().document.capability,
             health=self.care.health,
+            may_take=self.care.why_not_take,
             may_begin=self.care.why_not,
             begins=self.care.begin,
             guest=self.profile.guest,

@@ -43,7 +43,8 @@ class ExecutorPolicy:
 
     capability: Callable[[], NodeCapability]
     health: Callable[[], Health | None]
-    may_begin: Callable[[], str]  # why no new work may begin now; empty if it may
+    may_take: Callable[[], str]  # why no new work may be taken now; empty if it may
+    may_begin: Callable[[], str]  # why nothing that was taken may begin now; empty if it may
     begins: Callable[[], None]  # a guest is about to run
     guest: GuestPolicy
     prices: Prices
@@ -113,7 +114,7 @@ class Offers:
         if kept is None:
             view = self._view()
             answer = bidding.consider(sealed.document, view, job_id)
-            if held_back := self._policy.may_begin():
+            if held_back := self._policy.may_take():
                 answer = _held_back(held_back, sealed.document.job, view)
             elif isinstance(answer, Bid):
                 answer = await bid_policy.ask(self._policy.bid_policy, sealed.document.job, answer, view)
