@@ -176,7 +176,8 @@ class Care:
         return "" if self.allowance.may_begin else self._why()
 
     def _why(self) -> str:
-        return f"{self.allowance.level.value}: {'; '.join(self.allowance.reasons)}"
+        reasons = "; ".join(self.allowance.reasons)
+        return reasons if self.allowance.may_begin else f"{self.allowance.level.value}: {reasons}"
 
     def health(self) -> Health | None:
         """What a receipt says about the device; readings that are unknown are left out."""
