@@ -2,12 +2,14 @@
 
 One coordinator submits, two executors with different profiles run every shard, so that each output has two
 witnesses. What is real: processes, sockets, mDNS, the guest, receipts, ledger. What is not: the profiles are those
-of other devices than this one. At the end the nodes are stopped, all receipts are written out as files, and every
-one is verified from there; one shard is run again by this process and compared.
+of other devices than this one, and don't mind what else this machine does. At the end the nodes are stopped, all
+receipts are written out as files, and every one is verified from there; one shard is run again by this process and
+compared.
 """
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -23,12 +25,13 @@ from icn_lite.node.fleet import Fleet, FleetNode, fleet
 from icn_lite.node.manifest import ListedFile, Report, fuel_for, listed_files, pack, plan, read_report
 from icn_lite.node.submitting import follow, submit_shards
 from icn_lite.node.verify import Verdict, rerun, verify_block, verify_chain
-from icn_lite.resources import guest_module
+from icn_lite.resources import guest_module, profile_files
 from icn_lite.store.db import Store
 from icn_lite.wasm.limits import PAGE_BYTES
 
 COORDINATOR_PROFILE: Final = "server"
 EXECUTOR_PROFILES: Final = ("pi-5", "x86-laptop")
+_NO_MANNERS: Final = {"idle_s": 0, "busy_pm": 1000, "busy_resume_pm": 999}
 TARGET_BYTES: Final = 1 << 20  # of a shard: one coap+tcp transfer of a fraction of a second, some seconds on a Pi
 MAX_PAGES: Final = 640  # what both executors' profiles give a guest
 GUEST_PAGES: Final = 8  # stack, tables and report beside the input
@@ -120,6 +123,19 @@ class DemoResult:
         }
 
 
+def _lent(folder: Path, name: str) -> Path:
+    """A file with this profile, but for its manners: two executors on one machine would give way to each other, and
+    both to whoever has just typed the command.
+    """
+    text = profile_files()[name]
+    for key, value in _NO_MANNERS.items():
+        text = re.sub(rf"(?m)^{key} = .*$", f"{key} = {value}", text)
+    path = folder / f"{name}.toml"
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
 def run_demo(options: DemoOptions, say: Say, progress: Progress) -> DemoResult:
     """Run the demo in `options.folder`; raises an `IcnLiteError` when it can't be run at all."""
     begun_s = time.monotonic()
@@ -132,7 +148,8 @@ def run_demo(options: DemoOptions, say: Say, progress: Progress) -> DemoResult:
         mdns = "--mdns" if options.mdns else "--no-mdns"
         coordinator = nodes.start("coordinator", "submit", COORDINATOR_PROFILE, (mdns, "--initial-mana", str(MANA)))
         for number, profile in enumerate(EXECUTOR_PROFILES, start=1):
-            nodes.start(f"executor-{number}", "execute", profile, (mdns, "--trust-scope", scope))
+            lent = str(_lent(options.folder, profile))
+            nodes.start(f"executor-{number}", "execute", profile, (mdns, "--trust-scope", scope, "--profile", lent))
         nodes.wait_ready()
         result.nodes = [
             {"did": node.did, "role": node.role, "profile": node.profile, "name": node.name} for node in nodes.nodes
