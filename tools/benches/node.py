@@ -1,14 +1,17 @@
 """What a node costs while nothing happens, and what it adds to the guests' own time while something does.
 
 Idle: three nodes with the default settings on loopback, looked at over a window that begins when their greetings and
-mDNS probes are over. Other nodes on this machine find them as well and make them less idle: the number of peers
-stands in the name. Work: a job over shards of 1 MiB for the demo's guest, every shard by two executors, beside one
-process that runs the same shards as often. A shard costs two runs, three transfers' worth of blocks, and five commits.
+mDNS probes are over: half a minute, ten minutes with ICN_LITE_LONG=1. They have a network of their own where this may
+make one (root on Linux); elsewhere other nodes on this machine find them as well and make them less idle: the number of
+peers stands in the name. Resident is RSS, all pages of the node's process, those of shared libraries too. Work: a job
+over shards of 1 MiB for the demo's guest, every shard by two executors, beside one process that runs the same shards as
+often. A shard costs two runs, three transfers' worth of blocks, and five commits.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import statistics
 import subprocess
@@ -36,8 +39,9 @@ from icn_lite.wasm.prepare import prepare
 sys.path.insert(0, str(Path(__file__).parent))
 from _jobs import COPIES, PAGES, crew, listed, make_shards, meet, settle_s
 
-QUIET_S = 6.0  # probes, first queries and first greetings after the nodes have met
-WINDOW_S = 20.0
+QUIET_S = 25.0  # probes, first queries and first greetings after the nodes have met
+WINDOW_S = 600.0 if os.environ.get("ICN_LITE_LONG") else 30.0  # as often as they greet
+CLONE_NEWNET = 0x40000000  # unshare(2)
 SHARDS = 24
 COMMITS = 60
 STARTS = 3
@@ -65,6 +69,7 @@ def rows() -> Iterator[Row]:
 
 
 def _idle() -> Iterator[Row]:
+    _alone()
     with tempfile.TemporaryDirectory() as folder, fleet(Path(folder)) as nodes:
         # Submitters: they have a sandbox as well, and no other node of this machine gives them work meanwhile.
         first, *others = (nodes.start(f"node-{number}", "submit", "server") for number in (1, 2, 3))
@@ -92,9 +97,17 @@ def _idle() -> Iterator[Row]:
            "baseline": bare["Pss"], "peer": libraries["Pss"]}  # fmt: skip
     yield {"name": "its zygote and spares, proportional share (baseline: python -I -S)", "value": round(sandbox, 1),
            "unit": "MB", "baseline": isolated["Pss"]}  # fmt: skip
-    yield {"name": f"idle node with {peers} peers, wake-ups, sandbox included", "value": round(wakes, 2), "unit": "1/s",
-           "goal": WAKE_UPS_GOAL, "ok": wakes <= WAKE_UPS_GOAL}  # fmt: skip
+    yield {"name": f"idle node with {peers} peers, wake-ups over {WINDOW_S:.0f} s, sandbox included",
+           "value": round(wakes, 2), "unit": "1/s", "goal": WAKE_UPS_GOAL, "ok": wakes <= WAKE_UPS_GOAL}  # fmt: skip
     yield {"name": f"idle node with {peers} peers, CPU", "value": round(cpu_ms, 1), "unit": "ms/min"}
+
+
+def _alone() -> None:
+    """A network of our own, where we may: other nodes of this machine would find these."""
+    unshare = getattr(ctypes.CDLL(None), "unshare", None)
+    if unshare is not None and unshare(CLONE_NEWNET) == 0:
+        subprocess.run(["ip", "link", "set", "lo", "up", "multicast", "on"], check=True)
+        subprocess.run(["ip", "route", "add", "224.0.0.0/4", "dev", "lo"], check=True)
 
 
 @dataclass(frozen=True)
