@@ -73,15 +73,16 @@ def test_a_market_of_nothing_is_refused(arguments: tuple[str, str]) -> None:
 
 def test_growth_is_the_exponent_over_n_log_n(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(SIMULATOR.parent))
-    import market
+    from market_costs import growth
+    from market_day import gini
 
     sizes = [100, 1_000, 10_000]
     for exponent in (0.5, 1.0, 2.0):
         rows = [{"bids": n, "seconds": 1e-7 * (n * math.log2(n)) ** exponent} for n in sizes]
-        assert abs(market.growth(rows) - exponent) < 1e-9
-    assert market.gini([5, 5, 5, 5]) == 0
-    assert market.gini([0, 0, 0, 8]) == 0.75
-    assert market.gini([0, 0]) == 0
+        assert abs(growth(rows) - exponent) < 1e-9
+    assert gini([5, 5, 5, 5]) == 0
+    assert gini([0, 0, 0, 8]) == 0.75
+    assert gini([0, 0]) == 0
 
 
 def test_choosing_compares_no_more_than_n_log_n_times() -> None:

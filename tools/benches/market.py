@@ -12,8 +12,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "simulators"))
 
-import market as simulator
 from devices import make_devices
+from market_costs import auction_cost
+from market_day import STRATEGIES, SUBMITTER, make_jobs, simulate
 
 from icn_lite.market.bids import Bidder, Tender, validate_bid
 from icn_lite.market.score import score_bid
@@ -33,9 +34,9 @@ Row = dict[str, str | int | float | bool | None]
 def rows() -> Iterator[Row]:
     """The rows of this room; times are processor time."""
     device = make_devices(1, random.Random(1))[0]
-    job = simulator.make_jobs(1, 1, random.Random(1))[0]
+    job = make_jobs(1, 1, random.Random(1))[0]
     spec = replace(job.spec, budget=replace(job.spec.budget, max_total=10**9), deadline=job.spec.deadline + 10**6)
-    announcement = JobAnnouncementV1(simulator.SUBMITTER, spec, 5_000, (), bytes(16))
+    announcement = JobAnnouncementV1(SUBMITTER, spec, 5_000, (), bytes(16))
     view = device.view(0, bytes(16))
     view = replace(view, capability=replace(view.capability, duty_pm=1000))
     job_id = spec.id
@@ -51,7 +52,7 @@ def rows() -> Iterator[Row]:
     yield {"name": "a bid is checked", "value": micros(lambda: validate_bid(bid, tender, bidder)), "unit": "µs"}
     scored = micros(lambda: score_bid(bid, spec, remaining_ms=10**9, reputation_ppm=500_000))
     yield {"name": "a bid is scored", "value": scored, "unit": "µs"}
-    auction = simulator.auction_cost(1)
+    auction = auction_cost(1)
     growth = auction["growth"]
     assert isinstance(growth, float)
     yield {
@@ -62,8 +63,8 @@ def rows() -> Iterator[Row]:
         "ok": growth <= GROWTH_GOAL,
     }
     begun = time.process_time()
-    for strategy in simulator.STRATEGIES:
-        simulator.simulate(strategy, DEVICES, JOBS, 1)
+    for strategy in STRATEGIES:
+        simulate(strategy, DEVICES, JOBS, 1)
     seconds = round(time.process_time() - begun, 1)
     yield {
         "name": "a day of 1,000 devices and 1,000 jobs, three ways of choosing",
