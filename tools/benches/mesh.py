@@ -133,12 +133,11 @@ async def _requests(stage: _Stage, transport: Transport) -> list[Row]:
     mine, theirs = await _in_turns(ours, plain, REQUESTS)
     rate, peer_rate = 1 / statistics.median(mine), 1 / statistics.median(theirs)
     ok = peer_rate <= rate * (1 + GUARD_GOAL_PCT / 100)
-    p50, peer_p50 = (round(statistics.median(times) * 1000, 3) for times in (mine, theirs))
-    return [
+    found: list[Row] = [
         {"name": f"requests one after the other, {scheme} (peer: aiocoap)", "value": round(rate), "unit": "1/s",
          "peer": round(peer_rate), "goal": round(peer_rate / (1 + GUARD_GOAL_PCT / 100)), "ok": ok},
-        {"name": f"p50 of a request, {scheme} (peer: aiocoap)", "value": p50, "unit": "ms", "peer": peer_p50},
     ]  # fmt: skip
+    return found + _percentiles(f"a request, {scheme} (peer: aiocoap)", mine, theirs)
 
 
 async def _fetch(stage: _Stage, cid: Cid, size: int, name: str) -> Row:
@@ -211,11 +210,7 @@ async def _sealed(stage: _Stage, guarded: tuple[Client, PeerAddress], transport:
         {"name": f"guarded requests one after the other, {scheme} (peer: unguarded)", "value": round(rate),
          "unit": "1/s", "peer": round(bare_rate), "goal": round(least), "ok": rate >= least},
     ]  # fmt: skip
-    for share in (50, 99):
-        own, other = (round(_percentile(times, share) * 1000, 3) for times in (mine, theirs))
-        found.append({"name": f"p{share} of a guarded request, {scheme} (peer: unguarded)", "value": own, "unit": "ms",
-                      "peer": other})  # fmt: skip
-    return found
+    return found + _percentiles(f"a guarded request, {scheme} (peer: unguarded)", mine, theirs)
 
 
 async def _handshakes(client: Client, peer: PeerAddress) -> Row:
@@ -231,6 +226,14 @@ async def _handshakes(client: Client, peer: PeerAddress) -> Row:
         await channels.shake(peer, requester.asks(peer, request.remote))
         spent.append(time.perf_counter() - begun)
     return {"name": "handshakes, both sides on one core", "value": round(1 / statistics.median(spent)), "unit": "1/s"}
+
+
+def _percentiles(name: str, mine: list[float], theirs: list[float]) -> list[Row]:
+    found: list[Row] = []
+    for share in (50, 99):
+        own, other = (round(_percentile(times, share) * 1000, 3) for times in (mine, theirs))
+        found.append({"name": f"p{share} of {name}", "value": own, "unit": "ms", "peer": other})
+    return found
 
 
 def _percentile(times: list[float], share: int) -> float:
