@@ -276,6 +276,31 @@ class TestBus:
         assert value(readings, Q.BATTERY_PRESENT) == 1
         assert all(readings.get(q).why_unknown for q in (Q.BATTERY_PCT, Q.ON_MAINS, Q.PLUGGED))
 
+    def test_where_upower_knows_no_battery_it_is_left_alone(self) -> None:
+        command = FakeCommand(properties(Type=0, IsPresent=False))
+        source, kernel = UPower(command), Readings.of([known(Q.BATTERY_PRESENT, 0, "power_supply")])
+        asked = [now for now in range(0, 2_000_000, 20_000) if ask_when_due(source, now, busy=False, said=kernel)]
+        assert asked == [0, 900_000, 1_800_000]
+        assert ask_when_due(source, 5, busy=False, said=kernel), "a clock that went back"
+
+    def test_networkmanager_is_asked_again_when_the_routes_have_changed(self, tmp_path: Path) -> None:
+        routes = tmp_path / "proc/net/route"
+        routes.parent.mkdir(parents=True)
+        routes.write_text("wlan0\n")
+        command = FakeCommand(b'{"type":"u","data":4}')
+        source = NetworkManager(command, tmp_path)
+        for now_ms in range(0, 900_000, 100_000):
+            assert Readings.of(source.read(now_ms)).get(Q.METERED) == known(Q.METERED, 0, "NetworkManager")
+        assert len(command.asked) == 1
+        source.read(900_000)
+        assert len(command.asked) == 2, "somebody may have changed a setting"
+        routes.write_text("wwan0\n")
+        command.answers = [b'{"type":"u","data":1}']
+        assert Readings.of(source.read(900_001)).get(Q.METERED).value == 1
+        routes.unlink()
+        command.answers = [b'{"type":"u","data":2}']
+        assert Readings.of(source.read(900_002)).get(Q.METERED).value == 0, "without routes to compare it is asked"
+
     @pytest.mark.parametrize(("number", "metered"), [(0, None), (1, 1), (2, 0), (3, 1), (4, 0), (5, None)])
     def test_metered(self, number: int, metered: int | None) -> None:
         assert parse_metered(b'{"type":"u","data":%d}' % number).value == metered

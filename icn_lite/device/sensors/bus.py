@@ -1,6 +1,7 @@
 """What services on the system bus tell: UPower, NetworkManager, logind; each asked by one `busctl` call.
 
-`busctl` comes with systemd, prints JSON and costs a few milliseconds. It runs with `--auto-start=no`, so that asking
+`busctl` comes with systemd, prints JSON and costs some six milliseconds of CPU, so what can't have changed is not asked
+for again. It runs with `--auto-start=no`, so that asking
 never starts a service that its owner stopped. Interfaces: `org.freedesktop.UPower.Device` (GetAll of the
 `DisplayDevice`, which is all supplies as one), `org.freedesktop.NetworkManager` (`Metered`, an `NMMetered`),
 `org.freedesktop.login1.Manager` (`IdleHint`, `IdleSinceHintMonotonic`).
@@ -34,7 +35,9 @@ _IDLE: Final = (
 )  # fmt: skip
 UPOWER_PACE: Final = Pace(busy_ms=30_000, idle_ms=100_000)
 METERED_PACE: Final = Pace(busy_ms=60_000, idle_ms=100_000)
-IDLE_PACE: Final = Pace(busy_ms=15_000, idle_ms=100_000)
+IDLE_PACE: Final = Pace(busy_ms=15_000, idle_ms=300_000)
+# While there is no battery, or the way out of the network is the same, the last answer holds for so long.
+HOLDS_MS: Final = 900_000
 # UpDeviceKind and UpDeviceState of UPower's reference
 _BATTERY, _UPS = 2, 3
 _ON_MAINS: Final = {1: 1, 2: 0, 3: 0, 4: 1, 5: 1}  # charging, discharging, empty, fully charged, pending charge
@@ -51,7 +54,7 @@ class UPower(Asked):
 
     def due(self, now_ms: int, said: Callable[[], Readings], *, busy: bool) -> bool:
         """As `Asked`, and only while no other source sees a battery."""
-        if not super().due(now_ms, said, busy=busy):
+        if not super().due(now_ms, said, busy=busy) or self._has_none(now_ms):
             return False
         seen = said().get(Quantity.BATTERY_PRESENT)
         return seen.value != 1 or seen.source == self.name
@@ -59,15 +62,28 @@ class UPower(Asked):
     def _ask(self, now_ms: int) -> Sequence[Reading]:
         return parse_upower(self._output(*_UPOWER))
 
+    def _has_none(self, now_ms: int) -> bool:
+        """Whether it said lately that there is no battery; a UPS that is plugged in later has time."""
+        none = any(reading.quantity is Quantity.BATTERY_PRESENT and reading.value == 0 for reading in self._answer)
+        return none and 0 <= now_ms - self._answered_ms < HOLDS_MS
+
 
 class NetworkManager(Asked):
     """Whether the way out is metered."""
 
-    def __init__(self, run: Run = run_command) -> None:
+    def __init__(self, run: Run = run_command, root: Path = Path("/")) -> None:
         super().__init__("NetworkManager", (Quantity.METERED,), METERED_PACE, run)
+        self._routes = root / "proc/net/route"
+        self._way: str | None = None
+        self._told_ms = 0
 
     def _ask(self, now_ms: int) -> Sequence[Reading]:
-        return (parse_metered(self._output(*_METERED)),)
+        way = read_text(self._routes).text
+        if self._answer and way is not None and way == self._way and 0 <= now_ms - self._told_ms < HOLDS_MS:
+            return self._answer
+        answer = (parse_metered(self._output(*_METERED)),)
+        self._way, self._told_ms = way, now_ms
+        return answer
 
 
 class Logind(Asked):

@@ -21,7 +21,7 @@ from icn_lite.device.sensors.command import CommandFailed, run_command
 from icn_lite.device.sensors.source import Pace
 
 THROTTLED_COMMAND: Final = ("vcgencmd", "get_throttled")
-PACE: Final = Pace(busy_ms=10_000, idle_ms=100_000)
+PACE: Final = Pace(busy_ms=10_000, idle_ms=600_000)  # who does nothing is not held back
 _ANSWER: Final = re.compile(rb"throttled=0x([0-9a-fA-F]{1,8})\s*")
 UNDERVOLTAGE_BIT: Final = 1
 HELD_BACK_BITS: Final = {2: "frequency capped", 4: "throttled", 8: "soft temperature limit"}

@@ -64,7 +64,7 @@ def default_sources(
     if has("vcgencmd"):
         rows.append(RaspberryFirmware(run))
     if has("busctl") and (root != Path("/") or BUS_SOCKET.exists()):
-        rows += [UPower(run), NetworkManager(run), Logind(run, root)]
+        rows += [UPower(run), NetworkManager(run, root), Logind(run, root)]
     rows.append(ForeignLoad(root, pids))
     slow = (System(root), LinuxNetwork(root), Frequencies(root), Terminals(root))
     rows += [Spaced(source, SLOWLY) for source in slow]
