@@ -50,6 +50,7 @@ class _Box:
 
     waiting: OrderedDict[str, Event] = field(default_factory=OrderedDict)
     given: set[str] = field(default_factory=set)
+    tries: dict[str, int] = field(default_factory=dict)
     rung: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -187,8 +188,9 @@ class MemoryUpstream:
                 await box.rung.wait()
                 continue
             box.given.add(key)
+            box.tries[key] = box.tries.get(key, 0) + 1
             self._received += 1
-            yield _Given(box, key, box.waiting[key])
+            yield _Given(box, key, box.waiting[key], box.tries[key])
 
     def health(self) -> Health:
         """How it stands."""
@@ -207,10 +209,12 @@ class _Given:
     box: _Box
     key: str
     event: Event
+    tries: int
 
     async def confirm(self) -> None:
         """It doesn't come again."""
         self.box.waiting.pop(self.key, None)
+        self.box.tries.pop(self.key, None)
         self.box.given.discard(self.key)
 
     async def postpone(self, delay_ms: int) -> None:

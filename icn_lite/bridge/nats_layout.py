@@ -45,7 +45,7 @@ DUPLICATES_S: Final = DAY_S  # a bridge that was off for a day sends again what 
 MAX_MESSAGE_BYTES: Final = 64 << 10  # an announcement takes 16 KiB at most
 WORK_BYTES: Final = 256 << 20
 ACK_WAIT_S: Final = 30.0  # what a killed bridge had taken comes again after that
-MAX_UNCONFIRMED: Final = 512  # events that one bridge works on
+MAX_UNCONFIRMED: Final = 20_000  # postponed ones included: an originator that is away must not hold up the others
 
 WorkKind = Literal["job", "bid", "lease", "return"]
 _TOKEN: Final = re.compile(rf"[A-Za-z0-9]{{1,{MAX_ROUTE_CHARACTERS}}}")

@@ -57,6 +57,11 @@ class Given:
     message: Msg | None
     unconfirmed: dict[int, Given]
 
+    @property
+    def tries(self) -> int:
+        """As the hub counts."""
+        return self.message.metadata.num_delivered if self.message is not None else 1
+
     async def confirm(self) -> None:
         """It doesn't come again, unless this word is lost: then what it says is known."""
         await self._say(lambda message: message.ack())

@@ -131,6 +131,11 @@ class Delivery(Protocol):
         """What happened."""
         ...
 
+    @property
+    def tries(self) -> int:
+        """How often it was given out, this time included, as far as the upstream tells."""
+        ...
+
     async def confirm(self) -> None:
         """It is done with, and on our disk if it had to be."""
         ...

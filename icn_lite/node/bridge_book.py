@@ -120,6 +120,8 @@ class Book:
 
     def _take(self, job: Cid, entry: Entry) -> None:
         match entry:
+            case JobWentUp() | JobCameDown() if job in self.jobs:
+                pass  # it was told twice at the same moment; the first way stands
             case JobWentUp(block):
                 self.jobs[job] = Crossing(unseal(JobAnnouncementV1, block))
             case JobCameDown(block, upstream, route):

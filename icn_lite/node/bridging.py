@@ -62,7 +62,8 @@ from icn_lite.node.shell import Shell
 
 ADVERTISE_S: Final = 300.0  # an advertisement counts for ten minutes
 EVENTS_AT_ONCE: Final = 16  # being delivered; each may wait for a silent peer
-AGAIN_MS: Final = 2_000  # an event whose receiver is not reached now
+AGAIN_MS: Final = 2_000  # an event whose receiver is not reached now comes again; doubled at every try
+LAST_AGAIN_MS: Final = 60_000
 ACK_S: Final = 4.0  # a receipt's bringer waits so long for the acknowledgement; less than its own deadline
 ACK_RETRY_S: Final = 5
 MAX_ACKS: Final = 4_096  # in memory, 300 bytes each; the others are asked for again
@@ -244,12 +245,12 @@ class Bridging:
             await self._take(upstream, delivery.event)
         except PeerRefused as refused:
             if refused.retry_after_s is not None or refused.response.startswith("5."):
-                await delivery.postpone(AGAIN_MS)
+                await delivery.postpone(_again_ms(delivery))
                 return
             log.info("%s: %s", type(delivery.event).__name__, refused.message)
         except (Later, PeerError, StoreError) as error:
             log.info("%s waits: %s", type(delivery.event).__name__, error.message)
-            await delivery.postpone(AGAIN_MS)
+            await delivery.postpone(_again_ms(delivery))
             return
         except IcnLiteError as error:
             log.info("%s is left out: %s", type(delivery.event).__name__, error.message)
@@ -400,6 +401,10 @@ class Bridging:
             "jobs_down": len(self._book.jobs) - went_up,
             "upstreams": [_shown(link) for link in self._links.values()],
         }
+
+
+def _again_ms(delivery: Delivery) -> int:
+    return min(LAST_AGAIN_MS, AGAIN_MS << min(delivery.tries - 1, 8))
 
 
 def _shown(link: _Link) -> Json:

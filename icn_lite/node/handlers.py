@@ -79,10 +79,10 @@ class Handlers:
         """A job is announced; on a bridge it goes up as well, unless another bridge brought it."""
         await self._opened.wait()
         self._learn(sealed.signer, remote)
-        if self.bridge is not None and remote.speaker is not None and remote.speaker.did == sealed.signer:
-            await self.bridge.on_announcement(sealed)
         if self.executions is not None:
             await self.executions.offers.on_announcement(sealed)
+        if self.bridge is not None and remote.speaker is not None and remote.speaker.did == sealed.signer:
+            await self.bridge.on_announcement(sealed)
 
     async def on_bid(self, sealed: Sealed[Bid], remote: Remote) -> None:
         """A bid on a job of ours, or on one that came down a bridge."""

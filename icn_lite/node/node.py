@@ -25,7 +25,7 @@ from icn_lite.mesh.endpoint import Endpoint, EndpointConfig
 from icn_lite.mesh.limits import MeshLimits
 from icn_lite.model import cose, document
 from icn_lite.model.document import Sealed
-from icn_lite.model.errors import IcnLiteError, PeerError
+from icn_lite.model.errors import IcnLiteError, PeerError, UsageError
 from icn_lite.model.messages import CapabilityAdvertisementV1
 from icn_lite.node import capability, views
 from icn_lite.node.anchors import Anchors
@@ -187,6 +187,8 @@ class Node:
         if not config.upstreams:
             shell.beyond = self.handlers.through = ThroughBridges(shell)
             return
+        if config.open:
+            raise UsageError("upstreams: a bridge hands over what members said, expected --guarded, found --open")
         from icn_lite.node.bridging import Bridging  # a bridge's alone, as NATS is
         from icn_lite.node.upstreams import open_upstreams
 

@@ -176,9 +176,18 @@ class Shell:
         """Whether somebody is a peer, or known to be reached through one; others may be reached through a bridge."""
         return bool(self.peers.endpoints(did)) or (self.relays is not None and self.relays.knows(did))
 
-    def _bridge_to(self, did: Did) -> Beyond | None:
-        """The way beyond this mesh, for somebody who is known there and not here."""
-        return self.beyond if self.beyond is not None and not self._is_near(did) and self.beyond.knows(did) else None
+    async def _beyond(self, did: Did, call: Callable[[Beyond], Awaitable[T]]) -> tuple[T] | None:
+        """What comes of a call beyond this mesh, for somebody who is known there and not here; None if nobody there is
+        reached: then the ways in this mesh are left."""
+        if self.beyond is None or self._is_near(did) or not self.beyond.knows(did):
+            return None
+        try:
+            return (await call(self.beyond),)
+        except PeerRefused:
+            raise
+        except PeerError as error:
+            log.debug("%s is not reached beyond this mesh: %s", did, error)
+            return None
 
     def capability(self, did: Did) -> NodeCapability | None:
         """What somebody offers, as it was heard last."""
@@ -196,9 +205,7 @@ class Shell:
 
     async def send(self, to: Did, path: str, block: bytes) -> None:
         """Bring a signed block to somebody; raises `PeerRefused` when it said no, else `PeerError`."""
-        bridge = self._bridge_to(to)
-        if bridge is not None:
-            await bridge.send(to, path, block)
+        if await self._beyond(to, lambda beyond: beyond.send(to, path, block)) is not None:
             return
 
         async def directly(uri: str) -> None:
@@ -219,9 +226,9 @@ class Shell:
 
     async def hand_in(self, to: Did, block: bytes) -> Sealed[ReceiptAckV1]:
         """Deliver a receipt; returns the acknowledgement of this very receipt."""
-        bridge = self._bridge_to(to)
-        if bridge is not None:
-            return await bridge.hand_in(to, block)
+        there = await self._beyond(to, lambda beyond: beyond.hand_in(to, block))
+        if there is not None:
+            return there[0]
 
         async def relayed(relays: Relays) -> Sealed[ReceiptAckV1]:
             try:
@@ -260,9 +267,9 @@ class Shell:
 
     async def fetch(self, uris: Sequence[str], of: Did, cid: Cid, most: int) -> bytes:
         """A block or blob from these addresses, or from `of` through neighbours."""
-        bridge = self._bridge_to(of)
-        if bridge is not None:
-            return await bridge.fetch(of, cid, most)
+        there = await self._beyond(of, lambda beyond: beyond.fetch(of, cid, most))
+        if there is not None:
+            return there[0]
         relays = self.relays
         try:
             if uris or relays is None:
