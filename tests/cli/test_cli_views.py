@@ -139,7 +139,7 @@ def test_doctor_says_what_works(icn: Program, home: Path, tmp_path: Path) -> Non
     topics = {finding["topic"] for finding in answer["findings"]}
     assert topics == {
         "platform", "home", "key", "settings", "profile", "membership", "sandbox", "engine", "libraries", "clock",
-        "sensors", "ports", "multicast", "disk",
+        "sensors", "ports", "multicast", "disk", "speed",
     }  # fmt: skip
     assert answer["ok"] is True
     assert not home.exists()  # it only looks
