@@ -18,8 +18,10 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, NoReturn, Self, cast
 
+import icn_lite
 from icn_lite.cli import values
 from icn_lite.cli.output import AnswerLost, Output, flush_stdout
 from icn_lite.cli.report import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, as_fault, drop_stdout, report, settle_streams
@@ -27,6 +29,8 @@ from icn_lite.model.errors import IcnLiteError
 
 # `import` finds None here and says that there is no such module; every user of these two bears that.
 UNLOADED: Final = ("ssl", "_hashlib")
+# `-P`: what lies in the folder where somebody types `up` is no part of this program. The package comes last.
+BOOT: Final = "import sys; sys.path.append(sys.argv[1]); from icn_lite.cli.daemon import main; main()"
 FIRST_USERS: Final = ("asyncio", "hashlib", "hmac")
 
 
@@ -72,7 +76,8 @@ def hand_over(order: Order) -> None:
             for switch, is_set in (("-I", flags.isolated), ("-S", flags.no_site), ("-B", flags.dont_write_bytecode))
             if is_set
         ]
-        command = [sys.executable, "-Xno_debug_ranges", *options, "-m", __name__, str(reading), *sys.argv]
+        root = str(Path(icn_lite.__file__).resolve().parents[1])
+        command = [sys.executable, "-P", "-Xno_debug_ranges", *options, "-c", BOOT, root, str(reading), *sys.argv]
         os.execv(sys.executable, command)
     except OSError:
         return
@@ -89,9 +94,9 @@ def serve(order: Order) -> None:
 
 
 def main() -> NoReturn:
-    """The node's process: `argv[1]` is the pipe that holds the order."""
+    """The node's process: `argv[1]` is where the package lies, `argv[2]` the pipe that holds the order."""
     settle_streams()
-    order = _read_order(int(sys.argv[1]))
+    order = _read_order(int(sys.argv[2]))
     _settle()
     out = Output(as_json=order.as_json)
     try:
@@ -137,7 +142,3 @@ def _run(order: Order, out: Output) -> int:
     except Exception as error:  # noqa: BLE001 -- the last catch, as in main.py
         return report(out, as_fault(error), debug=order.debug)
     return 0
-
-
-if __name__ == "__main__":
-    main()

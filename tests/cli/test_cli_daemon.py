@@ -44,7 +44,7 @@ def test_the_nodes_process_has_loaded_neither_words_nor_tls_and_can_have_tls_lat
     os.close(writing)
     with os.fdopen(reading, "rb"):
         done = subprocess.run(
-            [sys.executable, "-c", PROBE, str(reading)], pass_fds=(reading,), capture_output=True, check=False
+            [sys.executable, "-c", PROBE, "", str(reading)], pass_fds=(reading,), capture_output=True, check=False
         )
     assert done.returncode == 0, done.stderr.decode()
     told: dict[str, Any] = json.loads(done.stdout)
@@ -56,9 +56,13 @@ def test_the_nodes_process_has_loaded_neither_words_nor_tls_and_can_have_tls_lat
 
 def test_up_keeps_its_process_and_its_words(tmp_path: Path) -> None:
     words = ["--home", str(tmp_path / "home"), "up", "--json", "--no-mdns", "--port", "0", "--bind", "127.0.0.1"]
+    (tmp_path / "json.py").write_text("raise SystemExit('what lies around was loaded')")
+    script = "import sys; sys.path.remove(''); from icn_lite.cli.main import main; main()"  # as the installed one is
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with subprocess.Popen(
-        [sys.executable, "-m", "icn_lite.cli", *words, "--until-eof"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
+        [sys.executable, "-c", script, *words, "--until-eof"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path, env=environ,
+    ) as process:  # fmt: skip
         assert process.stdout is not None
         told = b""
         while not told.endswith(b"}\n"):
@@ -67,11 +71,11 @@ def test_up_keeps_its_process_and_its_words(tmp_path: Path) -> None:
             told += line
         if sys.platform == "linux":
             shown = Path(f"/proc/{process.pid}/cmdline").read_bytes().decode().split("\0")
-            assert "icn_lite.cli.daemon" in shown
+            assert daemon.BOOT in shown
             assert shown[-len(words) - 2 : -2] == words
-            environ = Path(f"/proc/{process.pid}/environ").read_bytes()
+            variables = Path(f"/proc/{process.pid}/environ").read_bytes()
             seed = (tmp_path / "home" / "key").read_bytes()[-32:]
-            assert seed.hex().encode() not in environ
+            assert seed.hex().encode() not in variables
             assert seed.hex() not in "".join(shown)
         process.communicate(timeout=60)
     assert process.returncode == 0
