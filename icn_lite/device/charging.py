@@ -18,9 +18,8 @@ PHASE_MS: Final = 10_000  # a gauge averages over a few seconds
 SETTLE_MS: Final = 4_000  # of a phase: readings before that still have some of the one before
 PROBE_EVERY_MS: Final = 15 * 60_000  # a charge takes hours; ten seconds of rest in this time cost 1.1 %
 TAPER_EVERY_MS: Final = 5 * 60_000  # near its end the current falls by itself, and a charger has more and more to spare
-AGAIN_MS: Final = (
-    30_000  # after a probe in which no guest ran: it told nothing, and a rest without guests costs nothing
-)
+# After a probe in which no guest ran: it told nothing, and a rest without guests costs nothing.
+AGAIN_MS: Final = 30_000
 TAPER_PM: Final = 80  # a fall of the current at rest from one probe to the next that shows the end coming
 MIN_REST_UA: Final = 30_000  # below this the battery is full, or the gauge is noise
 PROBE_LOSS_PM: Final = 4  # of the charge: what the probes themselves take behind a weak charger
