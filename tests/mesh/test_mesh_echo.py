@@ -92,6 +92,7 @@ def requests(rng: random.Random) -> list[Message]:
 
 
 @pytest.mark.filterwarnings("ignore:Initializing messages with an MID")  # the library's own, on No-Response
+@pytest.mark.filterwarnings("ignore:Initializing messages with an mtype")
 async def test_strangers_never_get_more_than_they_sent(server: Endpoint, open_raw: RawOpener) -> None:
     print("seed", SEED)
     rng = random.Random(SEED)

@@ -56,8 +56,9 @@ SAMPLES: dict[str, Callable[[], Sealed[Document]]] = {
     table.RECEIPTS: samples.receipt,
 }
 OF_THE_CHANNEL = {table.HANDSHAKE, table.CHANNEL, table.REVOCATIONS}  # test_mesh_channel.py
+OF_MEMBERSHIP = {table.MEMBERSHIP}  # tests/node/test_node_renewal.py
 OF_PARCELS = {table.RUMOURS, table.PARCELS}  # test_mesh_parcels.py
-OTHERS = OF_THE_CHANNEL | OF_PARCELS | {table.DIRECTORY, table.SYNC}  # tested elsewhere
+OTHERS = OF_THE_CHANNEL | OF_PARCELS | OF_MEMBERSHIP | {table.DIRECTORY, table.SYNC}  # tested elsewhere
 BODIES = {row.path: row.body for row in table.TABLE if row.body and row.path not in OTHERS}
 
 
