@@ -42,11 +42,18 @@ class ForkRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Marks:
-    """What is known of a receipt as it comes in."""
+class Beside:
+    """What stands beside a receipt that comes in, and the marks that follow; CIDs as text, as the tables have them."""
 
+    cid: str
+    executor: str
+    seq: int
+    prev: str | None
     whole: bool
     anchored: bool
+    before: tuple[str, ...]
+    same: tuple[str, ...]
+    behind: tuple[tuple[str, str, bool], ...]  # of those that come next: CID, prev, whether it is whole
 
 
 class Chains:
@@ -190,85 +197,86 @@ class Chains:
         """Whether another receipt with this number is kept."""
         return self.amount(executor, seq, seq + 1) < MAX_SIBLINGS
 
-    def marks(self, cid: Cid, receipt: ExecutionReceipt) -> Marks:
-        """With which marks a receipt comes in."""
-        did, seq = str(receipt.executor), receipt.seq
-        whole = seq == 0 or bool(
-            self._db.row("SELECT 1 FROM receipts WHERE cid = ? AND whole = 1", (str(receipt.prev),))
+    def beside(self, cid: Cid, receipt: ExecutionReceipt) -> Beside:
+        """The place that a receipt is about to take."""
+        name, did, seq = str(cid), str(receipt.executor), receipt.seq
+        prev = str(receipt.prev) if receipt.prev is not None else None
+        rows = self._db.rows(
+            "SELECT seq, cid, prev, whole, anchored FROM receipts WHERE executor = ? AND seq BETWEEN ? AND ?"
+            " ORDER BY seq, cid LIMIT ?",
+            (did, seq - 1, seq + 1, 3 * MAX_SIBLINGS),
         )
-        named = self._db.row("SELECT 1 FROM acks WHERE head = ? AND executor = ? AND seq = ?", (str(cid), did, seq))
-        followed = self._db.row(
-            "SELECT 1 FROM receipts WHERE executor = ? AND seq = ? AND prev = ? AND anchored = 1",
-            (did, seq + 1, str(cid)),
-        )
-        return Marks(whole, named is not None or followed is not None)
+        named = self._db.row("SELECT 1 FROM acks WHERE head = ? AND executor = ? AND seq = ?", (name, did, seq))
+        behind = [row for row in rows if row[0] == seq + 1]
+        return Beside(
+            name, did, seq, prev,
+            whole=seq == 0 or any(row[1] == prev and row[3] == 1 for row in rows),
+            anchored=named is not None or any(row[2] == name and row[4] == 1 for row in behind),
+            before=tuple(str(row[1]) for row in rows if row[0] == seq - 1),
+            same=tuple(str(row[1]) for row in rows if row[0] == seq),
+            behind=tuple((str(row[1]), str(row[2]), row[3] == 1) for row in behind),
+        )  # fmt: skip
 
-    def added(self, cid: Cid, receipt: ExecutionReceipt, marks: Marks) -> None:
-        """It is in its table: carry its marks on, sum it up, and write down what it excludes."""
-        siblings = [other for other in self.at(receipt.executor, receipt.seq) if other != cid]
-        self._sum_up(cid, receipt, forked=bool(siblings))
-        for other in siblings:
-            self._note(receipt, min(cid, other), max(cid, other), broken=False)
-        self._note_broken(cid, receipt)
-        if marks.whole:
-            self._mark_whole(cid, receipt)
-        if marks.anchored and receipt.prev is not None:
-            self._anchor_from(receipt.prev)
+    def added(self, place: Beside, digest: bytes) -> None:
+        """It is in its table: sum it up, write down what it excludes, carry its marks on."""
+        self._sum_up(place, digest)
+        for other in place.same:
+            self._note(place, *sorted((place.cid, other), key=digest_of), broken=False)
+        if place.before and place.prev not in place.before:
+            self._note(place, place.before[0], place.cid, broken=True)
+        for other, prev, _ in place.behind:
+            if prev != place.cid and not place.same:
+                self._note(place, place.cid, other, broken=True)
+        if place.whole:
+            self._mark_whole(place)
+        if place.anchored and place.prev is not None:
+            self._anchor_from(place.prev)
 
-    def _sum_up(self, cid: Cid, receipt: ExecutionReceipt, *, forked: bool) -> None:
-        did, seq = str(receipt.executor), receipt.seq
-        row = self._db.row(f"{_HEAD} WHERE executor = ?", (did,))
+    def _sum_up(self, place: Beside, digest: bytes) -> None:
+        row = self._db.row(f"{_HEAD} WHERE executor = ?", (place.executor,))
         if row is None:
-            self._db.run("INSERT INTO chains VALUES (?, ?, 1, 0, ?, ?)", (did, seq + 1, cid.digest, str(cid)))
+            first = (place.executor, place.seq + 1, digest, place.cid)
+            self._db.run("INSERT INTO chains VALUES (?, ?, 1, 0, ?, ?)", first)
             return
         _, following, count, forks, total, tip = row
         summed = None
         if isinstance(total, bytes):
-            number = int.from_bytes(total, "big") + int.from_bytes(cid.digest, "big")
+            number = int.from_bytes(total, "big") + int.from_bytes(digest, "big")
             summed = (number % MODULUS).to_bytes(32, "big")
-        above = seq >= _int(following)
-        last = str(cid) if above or (seq + 1 == following and str(cid) < str(tip)) else tip
-        values = (max(_int(following), seq + 1), _int(count) + 1, _int(forks) + forked, summed, last, did)
-        self._db.run("UPDATE chains SET next = ?, count = ?, forks = ?, total = ?, tip = ? WHERE executor = ?", values)
-
-    def _note_broken(self, cid: Cid, receipt: ExecutionReceipt) -> None:
-        """Two receipts that follow each other by number and not by `prev`; where the right one is here, it's a fork."""
-        before = self.at(receipt.executor, receipt.seq - 1) if receipt.seq else ()
-        if before and receipt.prev not in before:
-            self._note(receipt, before[0], cid, broken=True)
-        behind = self._db.rows(
-            "SELECT cid, prev FROM receipts WHERE executor = ? AND seq = ? LIMIT ?",
-            (str(receipt.executor), receipt.seq + 1, MAX_SIBLINGS),
+        above = place.seq >= _int(following)
+        last = place.cid if above or (place.seq + 1 == following and place.cid < str(tip)) else tip
+        forked = bool(place.same)
+        values = (max(_int(following), place.seq + 1), _int(count) + 1, _int(forks) + forked, summed, last)
+        self._db.run(
+            "UPDATE chains SET next = ?, count = ?, forks = ?, total = ?, tip = ? WHERE executor = ?",
+            (*values, place.executor),
         )
-        for other, prev in behind:
-            if prev != str(cid) and len(self.at(receipt.executor, receipt.seq)) == 1:
-                self._note(receipt, cid, Cid.parse(str(other)), broken=True)
 
-    def _note(self, receipt: ExecutionReceipt, first: Cid, second: Cid, *, broken: bool) -> None:
+    def _note(self, place: Beside, first: str, second: str, *, broken: bool) -> None:
         self._db.run(
             "INSERT OR IGNORE INTO forks(executor, seq, first, second, broken) VALUES (?, ?, ?, ?, ?)",
-            (str(receipt.executor), receipt.seq, str(first), str(second), int(broken)),
+            (place.executor, place.seq, first, second, int(broken)),
         )
 
-    def _mark_whole(self, cid: Cid, receipt: ExecutionReceipt) -> None:
+    def _mark_whole(self, place: Beside) -> None:
         """What follows it and waited for it is whole too."""
-        seq, before = receipt.seq, [str(cid)]
-        while before:
+        seq = place.seq + 1
+        following = [cid for cid, prev, whole in place.behind if prev == place.cid and not whole]
+        while following:
+            more: list[str] = []
             seq += 1
-            following: list[str] = []
-            for name in before:
-                rows = self._db.rows(
-                    "SELECT cid FROM receipts WHERE executor = ? AND seq = ? AND prev = ? AND whole = 0 LIMIT ?",
-                    (str(receipt.executor), seq, name, MAX_SIBLINGS),
-                )
-                following += [str(row[0]) for row in rows]
             for name in following:
                 self._db.run("UPDATE receipts SET whole = 1 WHERE cid = ?", (name,))
-            before = following
+                rows = self._db.rows(
+                    "SELECT cid FROM receipts WHERE executor = ? AND seq = ? AND prev = ? AND whole = 0 LIMIT ?",
+                    (place.executor, seq, name, MAX_SIBLINGS),
+                )
+                more += [str(row[0]) for row in rows]
+            following = more
 
-    def _anchor_from(self, cid: Cid) -> int:
+    def _anchor_from(self, cid: str) -> int:
         """Mark a receipt and all before it; returns how many were not yet."""
-        name: str | None = str(cid)
+        name: str | None = cid
         marked = 0
         while name is not None:
             row = self._db.row("SELECT prev, anchored FROM receipts WHERE cid = ?", (name,))
@@ -290,7 +298,7 @@ class Chains:
                 "UPDATE receipts SET anchored = 1 WHERE executor = ? AND seq <= ? AND anchored = 0",
                 (str(executor), seq),
             )
-        return self._anchor_from(head)
+        return self._anchor_from(str(head))
 
     # -- what may be let go
 

@@ -80,18 +80,17 @@ class Receipts:
     def put_sealed(self, sealed: Sealed[ExecutionReceipt]) -> Cid:
         """Keep a receipt that has been verified or signed here; a known one changes nothing."""
         receipt = sealed.document
-        prev = str(receipt.prev) if receipt.prev else None
-        chain = (str(sealed.cid), str(receipt.executor), receipt.seq, prev)
-        outcome = (str(receipt.job), receipt.shard, receipt.status.value, receipt.fuel_used, sealed.block)
         with self._db.write():
             if not self.has(sealed.cid):
-                marks = self._chains.marks(sealed.cid, receipt)
+                place = self._chains.beside(sealed.cid, receipt)
+                chain = (place.cid, place.executor, place.seq, place.prev)
+                outcome = (str(receipt.job), receipt.shard, receipt.status.value, receipt.fuel_used, sealed.block)
                 self._db.insert(
                     "INSERT INTO receipts(cid, executor, seq, prev, job, shard, status, fuel_used, data, whole,"
                     " anchored) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (*chain, *outcome, int(marks.whole), int(marks.anchored)),
+                    (*chain, *outcome, int(place.whole), int(place.anchored)),
                 )
-                self._chains.added(sealed.cid, receipt, marks)
+                self._chains.added(place, sealed.cid.digest)
         return sealed.cid
 
     def get(self, cid: Cid) -> bytes | None:
