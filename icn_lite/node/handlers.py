@@ -13,7 +13,7 @@ from icn_lite.model.bid import Bid
 from icn_lite.model.cid import Cid
 from icn_lite.model.did import Did
 from icn_lite.model.document import Sealed
-from icn_lite.model.errors import NotSupported
+from icn_lite.model.errors import NotSupported, VerificationError
 from icn_lite.model.messages import (
     AssignJobV1,
     CapabilityAdvertisementV1,
@@ -122,7 +122,13 @@ class Handlers:
         await self._opened.wait()
         if self.bridge is not None and not self._is_ours(sealed.document.job):
             return await self.bridge.on_receipt(sealed)
-        return await (await self._originator()).on_receipt(sealed)
+        originations = await self._originator()
+        try:
+            return await originations.on_receipt(sealed)
+        except VerificationError:  # it may be the proof of a fork
+            if self.syncing is not None:
+                await self.syncing.keep_evidence(sealed)
+            raise
 
     async def on_sync(self, frame: bytes, remote: Remote) -> bytes:
         """A neighbour syncs with us."""

@@ -21,6 +21,7 @@ from icn_lite.mesh.ports import Remote
 from icn_lite.mesh.refusals import overload
 from icn_lite.model.anchor import AnchorAck
 from icn_lite.model.did import Did
+from icn_lite.model.document import Sealed
 from icn_lite.model.errors import DocumentError, IcnLiteError, PeerError, PeerRefused, SignatureError, VerificationError
 from icn_lite.model.receipt import ExecutionReceipt
 from icn_lite.model.sync import (
@@ -124,6 +125,19 @@ class Syncing:
             "refused": taken.refused,
             "forks": len(taken.forks),
         }
+
+    async def keep_evidence(self, sealed: Sealed[ExecutionReceipt]) -> None:
+        """A receipt that was refused: kept where it contradicts one that is here."""
+        receipt = sealed.document
+
+        def take(store: Store) -> Taken:
+            beside = {row.seq: row for row in store.receipts.around(receipt.executor, receipt.seq)}
+            before = beside.get(receipt.seq - 1)
+            if receipt.seq in beside or (before is not None and before.cid != receipt.prev):
+                return StoreLibrary(store).take((sealed,))
+            return Taken()
+
+        await self._came(await self._shell.storage.transact(take))
 
     # -- asking
 

@@ -114,6 +114,21 @@ async def test_a_fork_is_kept_reported_and_carried_on(world: World, caplog: pyte
     assert f"fork: {signer.did}" in caplog.text
 
 
+async def test_the_second_receipt_of_a_fork_is_refused_and_kept_as_evidence(world: World) -> None:
+    node, cheat = await world.start("node"), await world.start("cheat")
+    signer = KeySigner(b"cheat".ljust(32, b"\1"))
+    chain = chain_of(signer, 3)
+    await keep(node, chain)
+    fork = receipt_of(signer, ChainLink(1, chain[0].cid), shard=77)
+    stranger = receipt_of(signer, ChainLink(9, chain[0].cid), shard=78)  # refused too, and proves nothing
+    for sealed in (fork, stranger):
+        with pytest.raises(PeerRefused):
+            await cheat.shell.courier.post_receipt(node.shell.endpoints[0], sealed.block)
+    assert await held(node) == {sealed.cid for sealed in (*chain, fork)}
+    (found,) = [one for one in await node.shell.storage.run(lambda store: store.chains.forks()) if not one.broken]
+    assert {found.first, found.second} == {chain[1].cid, fork.cid}
+
+
 async def test_it_works_where_there_is_no_tcp(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = await world.start("one"), await world.start("other")
     own = chain_of(KeySigner(b"\x33" * 32), 40)
