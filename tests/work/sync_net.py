@@ -10,7 +10,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools" / "simulato
 
 from mesh_library import MemoryLibrary
 
-from icn_lite.model.sync import FRAME_BYTES, Answered, Give, SyncAsk, Took, read_answer, read_ask, write_answer, write_ask
+from icn_lite.model.sync import (
+    FRAME_BYTES,
+    Answered,
+    Give,
+    SyncAsk,
+    Took,
+    read_answer,
+    read_ask,
+    write_answer,
+    write_ask,
+)
 from icn_lite.work.library import Library, respond
 from icn_lite.work.sync import Report, Session, Verify, read_known, verified, verified_all
 
