@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from node_world import COOPERATIVE, World, until
+from node_world import COOPERATIVE, World, command, until
 
 sys.path.append(str(Path(__file__).parents[1] / "store"))
 
@@ -17,7 +17,7 @@ from icn_lite.model.anchor import AnchorAck
 from icn_lite.model.cid import Cid
 from icn_lite.model.cose import KeySigner
 from icn_lite.model.document import Sealed
-from icn_lite.model.errors import PeerError, PeerRefused
+from icn_lite.model.errors import PeerError, PeerRefused, UsageError
 from icn_lite.model.receipt import ExecutionReceipt
 from icn_lite.model.sync import Fetch, Give, Part, Stretch, SyncAsk, write_ask
 from icn_lite.node.node import Node
@@ -182,3 +182,15 @@ async def test_an_owner_may_name_an_anchor_and_then_its_word_counts(world: World
     assert liar.syncing is not None
     await liar.syncing._asker.sync(node.shell.endpoints[0], write_ask(SyncAsk(Give((mine.block, other.block)))))
     assert await pending(node) == 1
+
+
+async def test_a_running_node_takes_what_its_owner_brings_as_a_file(world: World) -> None:
+    node = await world.start("node", anchor=True)
+    chain = chain_of(STRANGER, 3)
+    frame = write_ask(SyncAsk(Give(tuple(sealed.block for sealed in chain))))
+    told = await command(node, "take_receipts", frame)
+    assert told == {"receipts": 3, "acks": 0, "known": 0, "refused": 0, "forks": 0}
+    assert (await command(node, "take_receipts", frame))["known"] == 3
+    assert await pending(node) == 0  # it is an anchor, and said so at once
+    with pytest.raises(UsageError):
+        await command(node, "take_receipts", write_ask(SyncAsk(Fetch((Part(STRANGER.did, Stretch(0, 1)),)))))
