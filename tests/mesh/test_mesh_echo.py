@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import mesh_samples as samples
@@ -46,19 +47,24 @@ async def server(request: pytest.FixtureRequest) -> AsyncIterator[Endpoint]:
 
 async def heard_back(raw: RawUdp, data: bytes) -> int:
     """How many bytes one datagram brings back, before a ping that was sent after it is answered."""
+    return sum(map(len, await answers_to(raw, data)))
+
+
+async def answers_to(raw: RawUdp, data: bytes) -> list[bytes]:
+    """What comes back before a ping that was sent after a datagram is answered; on a busy machine also to earlier ones."""
     raw.send(data)
     for _ in range(20):  # turns of the loop in which the endpoint handles it
         await asyncio.sleep(0)
     raw.mid += 1
     ping = Message(code=Code.EMPTY, _mtype=CON, _mid=raw.mid)
     raw.send(bytes(ping.encode()))
-    total = 0
+    answers: list[bytes] = []
     async with asyncio.timeout(5):
         while True:
             answer = await raw.arrived.get()
             if len(answer) == 4 and answer[1] == 0 and int.from_bytes(answer[2:], "big") == raw.mid:
-                return total
-            total += len(answer)
+                return answers
+            answers.append(answer)
 
 
 def requests(rng: random.Random) -> list[Message]:
@@ -73,8 +79,11 @@ def requests(rng: random.Random) -> list[Message]:
         path = row.path.replace("{cid}", str(CID)) if row else "/"
         for code in (Code.GET, Code.POST, Code.PUT, Code.DELETE, Code.FETCH):
             for body in (b"", b"x", bodies.get(path, b"y" * 40)):
-                message = Message(code=code, payload=body, _token=rng.randbytes(rng.randint(0, 8)))
-                message.mtype = rng.choice((CON, NON))
+                kind = rng.choice((CON, NON))  # to a NON its token alone tells which answer is to it
+                message = Message(
+                    code=code, payload=body, _token=rng.randbytes(rng.randint(0 if kind is CON else 5, 8))
+                )
+                message.mtype = kind
                 message.opt.uri_path = tuple(path.strip("/").split("/")) if path != "/" else ()
                 match rng.randrange(6):
                     case 0:
@@ -97,18 +106,29 @@ async def test_strangers_never_get_more_than_they_sent(server: Endpoint, open_ra
     print("seed", SEED)
     rng = random.Random(SEED)
     raw = await open_raw(server.port)
-    total_in = total_out = 0
+    sent: dict[bytes, tuple[Message, int]] = {}  # by message id, and by token where that is what tells
+    out: Counter[bytes] = Counter()
+
+    def count(answers: list[bytes]) -> None:
+        for answer in answers:
+            kind, size = answer[0] >> 4 & 3, answer[0] & 15
+            key = answer[2:4] if kind in (2, 3) else answer[4 : 4 + size]  # an ACK or RST has the request's own id
+            out[key] += len(answer)
+            assert key in sent, f"an answer to nothing: {answer.hex()}"
+
     for message in requests(rng):
         raw.mid += 1
         message.mid = raw.mid
         data = bytes(message.encode())
-        out = await heard_back(raw, data)
-        assert out <= len(data), f"{out} bytes for {len(data)}: {message!r} {message.opt!r}"
-        again = await heard_back(raw, data)  # a repeated datagram
-        assert again <= len(data), f"{again} bytes for the repeated {message!r}"
-        total_in, total_out = total_in + 2 * len(data), total_out + out + again
-    print(f"{total_out} bytes out for {total_in} bytes in")
-    assert total_out
+        sent[raw.mid.to_bytes(2, "big") if message.mtype is CON else message.token] = (message, 2 * len(data))
+        for _ in range(2):  # the second is a repeated datagram
+            count(await answers_to(raw, data))
+    for _ in range(20):
+        count(await answers_to(raw, b""))
+    for key, (message, size) in sent.items():
+        assert out[key] <= size, f"{out[key]} bytes for {size}: {message!r} {message.opt!r}"
+    print(f"{out.total()} bytes out for {sum(size for _, size in sent.values())} bytes in")
+    assert out
 
 
 async def test_junk_brings_back_no_more_than_itself(server: Endpoint, open_raw: RawOpener) -> None:
