@@ -51,7 +51,7 @@ async def heard_back(raw: RawUdp, data: bytes) -> int:
 
 
 async def answers_to(raw: RawUdp, data: bytes) -> list[bytes]:
-    """What comes back before a ping that was sent after a datagram is answered; on a busy machine also to earlier ones."""
+    """What comes back before a later ping is answered; on a busy machine also answers to earlier datagrams."""
     raw.send(data)
     for _ in range(20):  # turns of the loop in which the endpoint handles it
         await asyncio.sleep(0)
