@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final, TypeAlias
 
+from icn_lite.model.anchor import AnchorAck
 from icn_lite.model.bid import Bid
 from icn_lite.model.capability import NodeCapability
 from icn_lite.model.cid import Cid
@@ -211,6 +212,7 @@ MESSAGES: Final[dict[str, type]] = {
     "JobInteractiveOutputV1": JobInteractiveOutputV1,
 }
 OWN_MESSAGES: Final[dict[str, type]] = {
+    "AnchorAck": AnchorAck,
     "LeaseReturnV1": LeaseReturnV1,
     "ReceiptAckV1": ReceiptAckV1,
     "ExecutionReceipt": ExecutionReceipt,
