@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from conftest import Program
 
 from icn_lite.model.cid import Cid
 from icn_lite.node.calibration import Calibration, load_calibration, save_calibration
 from icn_lite.node.clock import Clock
 from icn_lite.store.db import Store
 from icn_lite.work import benchmark
+
+if TYPE_CHECKING:
+    from conftest import Program
 
 MADE = Calibration("server", 1_800_000_000, Cid.of_dag_cbor(b"r"), 7_000_000, 1 << 16, 10, 1, 2, 2, 3, 4, 5, 6)
 QUICK = ("--rounds", "1", "--profile", "pi-zero-2w")

@@ -212,6 +212,12 @@ class Stranger:
         receipt = sealed.document
         return seal(ReceiptAckV1(self.did, receipt.executor, receipt.job, sealed.cid), self.signer).block
 
+    async def on_sync(self, frame: bytes, remote: Remote) -> bytes:
+        raise NotSupported("this stranger syncs nothing")
+
+    async def device(self) -> bytes | None:
+        return None
+
     async def block(self, cid: Cid) -> bytes | None:
         self.heard.ring()
         return self.blocks.get(cid)
