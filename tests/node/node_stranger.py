@@ -215,9 +215,6 @@ class Stranger:
     async def on_sync(self, frame: bytes, remote: Remote) -> bytes:
         raise NotSupported("this stranger syncs nothing")
 
-    async def device(self) -> bytes | None:
-        return None
-
     async def block(self, cid: Cid) -> bytes | None:
         self.heard.ring()
         return self.blocks.get(cid)
