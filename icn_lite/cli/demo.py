@@ -167,14 +167,19 @@ def _show_offline(app: App, result: OfflineResult) -> None:
     ]
     out.table(["Shard>", "Run", "Receipt no.>", "Arrived>", "Acknowledged>"], rows, title="After both were back")
     out.line()
-    out.line(f"the leases were for {result.lease_hours} h; the device lost its power {result.power_losses} time(s),")
-    out.line(f"which cost {result.repeated} run(s) in progress, taken up again, and no receipt")
+    out.line(f"the leases were for {result.lease_hours} h; the power loss cost {_runs(result.repeated)} and no receipt")
     out.line(f"{len(result.shards)} shards, {result.lost} receipts lost, {result.double} shards with more than one")
     out.line(f"{result.receipts_verified} of {len(result.shards)} receipts verified again from the owner's disk")
     for fault in result.faults:
         out.line(f"  FAULT: {fault}")
     out.line(f"all of it: {result.folder} (remove it when you have seen enough)")
     out.line(f"{result.seconds:.1f} s")
+
+
+def _runs(count: int) -> str:
+    if count == 0:
+        return "nothing"
+    return "one run, which was taken up again" if count == 1 else f"{count} runs, which were taken up again,"
 
 
 def _after(seconds: float | None) -> str:
