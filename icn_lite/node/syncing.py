@@ -206,10 +206,10 @@ class Syncing:
         neighbour.busy = True
         try:
             await asyncio.sleep(wait_ms / 1000)
+            neighbour.generation = await self._generation()  # as it begins: what comes meanwhile it may not tell
             report = await self.sync_with(uri, did)
-            neighbour.generation = await self._generation()
             neighbour.failures, wait_ms = 0, EVERY_MS
-            if report.given or report.left:
+            if report.given or report.left or (report.fetched and self._anchor):
                 wait_ms = AGAIN_MS
             if report.lacking and not (report.fetched or report.given):
                 wait_ms = LAST_RETRY_MS  # it claims and doesn't bring

@@ -72,8 +72,9 @@ async def test_receipts_go_through_a_third_node_and_acknowledgements_come_back(w
 
 async def test_neighbours_sync_by_themselves(world: World) -> None:
     anchor = await world.start("anchor", anchor=True)
-    device = await world.start("device", peers=anchor.shell.endpoints)
+    device = await world.start("device")
     await keep(device, chain_of(KeySigner(b"device".ljust(32, b"\1")), 3))
+    await command(device, "greet", uris=list(anchor.shell.endpoints))  # they meet when there is something to sync
 
     async def acknowledged() -> bool:
         return await pending(device) == 0
