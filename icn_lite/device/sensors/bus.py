@@ -35,7 +35,7 @@ _IDLE: Final = (
 )  # fmt: skip
 UPOWER_PACE: Final = Pace(busy_ms=30_000, idle_ms=100_000)
 METERED_PACE: Final = Pace(busy_ms=60_000, idle_ms=100_000)
-IDLE_PACE: Final = Pace(busy_ms=15_000, idle_ms=300_000)
+IDLE_PACE: Final = Pace(busy_ms=15_000, idle_ms=900_000)  # no guest runs: nobody is in its way
 # While there is no battery, or the way out of the network is the same, the last answer holds for so long.
 HOLDS_MS: Final = 900_000
 # UpDeviceKind and UpDeviceState of UPower's reference
