@@ -38,7 +38,7 @@ async def test_work_goes_on_without_anybody_and_over_a_start_offline(world: Worl
     await world.stop("device")  # in the middle of a shard
     alone = await world.start("device", Role.EXECUTE, offline=True)
     assert alone.shell.endpoints == ()
-    await until(alone, lambda: set(steps(alone)) == {Step.UNACKED})
+    await until(alone, lambda: set(steps(alone)) <= {Step.UNACKED, Step.DONE})
     assert (await command(alone, "status"))["offline"] is True
     assert await command(alone, "peers") == []
     held = await alone.shell.storage.run(lambda store: store.receipts.count())
