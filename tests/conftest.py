@@ -30,6 +30,11 @@ ALLOWED_SKIPS: tuple[tuple[str, str, str], ...] = (
         "*a network namespace can't be made here*",
         "a container or a chroot may forbid new namespaces",
     ),
+    (
+        "tests/mesh/test_mesh_avahi.py::*",
+        "*a network namespace can't be made here*",
+        "a container or a chroot may forbid new namespaces, and only root may start Avahi in one",
+    ),
     ("tests/mesh/test_mesh_discovery.py::*", "*multicast is refused*", "a container may have no multicast"),
     ("tests/mesh/test_mesh_endpoint.py::*", "*no IPv6 loopback*", "a container may have no IPv6"),
     (
