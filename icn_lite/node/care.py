@@ -28,7 +28,7 @@ from icn_lite.sandbox.pool import Pool
 from icn_lite.work.bidding import Outlook
 
 BUSY_MS: Final = 2_000  # between readings while guests run; a board gains about 1 °C a second
-IDLE_MS: Final = 20_000  # a device at rest changes slowly, and every wake-up costs
+IDLE_MS: Final = 30_000  # a device at rest changes slowly, and every wake-up costs
 DUTY_PERIOD_MS: Final = 1_000
 ANSWER_MS: Final = 150  # while guests run a look waits no longer for its sensors; what comes later wakes it
 # The duty moves by small steps all the time; others are told when it has moved by this much since they were told.
