@@ -1,7 +1,7 @@
 """A guarded endpoint in a process of its own, to be fuzzed: what its memory is can be asked, what it logs is stderr.
 
-Prints its port, then for each line that comes in its resident memory in KiB and how often it refused what. All bounds are the usual ones but the
-rates: what comes is looked at and not turned away unread.
+Prints its port, then for each line that comes in its resident memory in KiB and how often it refused what. All bounds
+are the usual ones but the rates: what comes is looked at and not turned away unread.
 """
 
 from __future__ import annotations
