@@ -27,6 +27,7 @@ LIBRARIES: Final = ("pywasm3", "aiocoap", "zeroconf", "cbor2", "pynacl", "psutil
 OPTIONAL: Final = frozenset({"wasmtime"})
 FREE_MB_WANTED: Final = 256  # what the store may use by default
 SOON_S: Final = 30 * 86_400  # a month to ask for an invitation
+BEHIND_S: Final = 120  # what corrections of a running clock take back is less
 
 
 MULTICAST_MS: Final = 200  # how long one of our own packets may take to come back, on each interface and family
@@ -241,7 +242,19 @@ def _look_at_clock(app: App) -> list[Finding]:
     if claim.source == "unset":
         text = f"the clock says {claim.wall_s} s since 1970, which can't be"
         return [Finding("clock", "warning", text, "set it (NTP); receipts are ordered without it")]
+    behind_s = _newest_s(app.home.path) - claim.wall_s
+    if behind_s > BEHIND_S:
+        text = f"the clock is at least {behind_s // 60} min behind what was written here before"
+        return [Finding("clock", "warning", text, "set it (NTP): memberships and announcements run out by it")]
     return [Finding("clock", "ok", "plausible; receipts are ordered by boot and sequence, not by it")]
+
+
+def _newest_s(home: Path) -> int:
+    """When something in the home was written last, in seconds since 1970; 0 where nothing is."""
+    try:
+        return max((int(found.stat().st_mtime) for found in home.iterdir()), default=0)
+    except OSError:
+        return 0
 
 
 def _look_at_sensors(app: App) -> list[Finding]:

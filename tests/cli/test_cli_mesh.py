@@ -1,8 +1,10 @@
-"""What `doctor` says of the port and of multicast, and what `peers` shows of each neighbour."""
+"""What `doctor` says of the port, of multicast and of the clock, and what `peers` shows of each neighbour."""
 
 from __future__ import annotations
 
+import os
 import socket
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +13,8 @@ from icn_lite.cli import peers
 from icn_lite.mesh import multicast
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conftest import Program
 
 
@@ -49,6 +53,25 @@ def test_ports(icn: Program, monkeypatch: pytest.MonkeyPatch) -> None:
         assert "--port" in str(busy["hint"])
     (free,) = findings(icn, "ports")
     assert (free["state"], free["text"]) == ("ok", f"UDP and TCP {port} on 127.0.0.1 are free for this node")
+
+
+def test_the_clock(icn: Program, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multicast, "comes_back", lambda wait_ms: {})
+    (right,) = findings(icn, "clock")
+    assert (right["state"], right["hint"]) == ("ok", None)
+    icn("init")
+    assert findings(icn, "clock") == [right]
+    key = next(path for path in home.iterdir() if path.is_file())
+    now_s = time.time()
+    os.utime(key, (now_s + 7_230, now_s + 7_230))
+    (behind,) = findings(icn, "clock")
+    assert (behind["state"], "at least 120 min behind" in str(behind["text"])) == ("warning", True)
+    assert "NTP" in str(behind["hint"])
+    with monkeypatch.context() as never_set:
+        never_set.setattr(time, "time", lambda: 86_400.0)
+        (unset,) = findings(icn, "clock")
+    assert (unset["state"], "86400 s since 1970" in str(unset["text"])) == ("warning", True)
+    assert "NTP" in str(unset["hint"])
 
 
 def test_how_a_peer_is_shown() -> None:
