@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from icn_lite.model.capability import AllowanceLevel
 from icn_lite.node.fleet import Fleet, FleetNode, fleet
+from icn_lite.node.peerbook import LIVE_MS
 from icn_lite.resources import guest_module
 
 # (module (func (export "run") (result i32) (loop br 0) i32.const 0)): ends with its fuel, after half a minute
@@ -98,6 +100,11 @@ def test_peers_and_status_of_a_running_node(nodes: Nodes) -> None:
     assert peers["running"] is True
     assert {row["did"] for row in peers["peers"]} == {n.did for n in nodes.running.nodes if n.role == "execute"}
     assert all(row["live"] and row["found"] == "static" for row in peers["peers"])
+    for row in peers["peers"]:
+        assert row["rtt_ms"] >= 0
+        assert 0 <= row["heard_ms_ago"] < LIVE_MS
+        assert row["allowance"] in {level.value for level in AllowanceLevel}
+        assert row["battery_pct"] is None or 0 <= row["battery_pct"] <= 100  # a laptop that runs this has one
     status = nodes.icn("status")
     assert (status["running"], status["did"]) == (True, nodes.coordinator.did)
 
