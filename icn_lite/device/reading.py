@@ -97,6 +97,9 @@ UNITS = {
 COLDEST_MC = -40_000
 HOTTEST_MC = 150_000
 
+# Devices that can't read their gauge say 0 %; one that is really empty and charges is at 1 % within minutes.
+EMPTY_ON_MAINS = "0 % while charging is absurd"
+
 _BOOL = (0, 1)
 _SHARE_PM = (0, 1000)
 _MONTH_S = 30 * 86_400
@@ -225,6 +228,9 @@ class Readings:
         for reading in readings:
             sane, held = reading.unless_absurd(), best.get(reading.quantity)
             best[reading.quantity] = sane if held is None else _better(held, sane)
+        charge, mains = best.get(Quantity.BATTERY_PCT), best.get(Quantity.ON_MAINS)
+        if charge is not None and charge.value == 0 and mains is not None and mains.value == 1:
+            best[Quantity.BATTERY_PCT] = replace(charge, value=None, why_unknown=EMPTY_ON_MAINS)
         return cls(tuple(best[q] for q in Quantity if q in best))
 
     def get(self, quantity: Quantity) -> Reading:

@@ -21,6 +21,8 @@ from icn_lite.device.sensors.command import MAX_OUTPUT_BYTES, CommandFailed, run
 from icn_lite.device.sensors.hub import PATIENCE_MS, SensorHub, read_sources
 from icn_lite.device.sensors.linux_power import LinuxPower
 from icn_lite.device.sensors.linux_thermal import LinuxThermal
+from icn_lite.device.sensors.nut import parse_ups
+from icn_lite.device.sensors.own import parse_own
 from icn_lite.device.sensors.rows import default_sources
 from icn_lite.device.sensors.source import Pace, Paced, Spaced
 from icn_lite.device.sensors.system import System
@@ -512,6 +514,27 @@ class TestHub:
             assert value(await hub.read(), Q.SOC_TEMP) == 40_000
         assert [record.message for record in caplog.records] == ["the sensor broken failed"]
 
+    async def test_a_device_without_a_thread_to_give_knows_nothing_and_goes_on(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        now, slow = [0], SlowGate()
+        slow.open.set()
+        hub = SensorHub([slow, Fixed()], clock=lambda: now[0])
+
+        def refuse(thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refuse)
+            for _ in range(3):
+                assert value(await hub.read(), Q.SOC_TEMP) is None
+        assert [record.message for record in caplog.records] == ["sensors can't be read: can't start new thread"]
+        readings = await hub.read()
+        assert (value(readings, Q.SOC_TEMP), value(readings, Q.BATTERY_PCT)) == (40_000, 1)
+        now[0] = 60_000
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        assert (await hub.read()).get(Q.SOC_TEMP).age_ms == 60_000, "what was known grows old"
+
     async def test_a_program_is_waited_for_once_and_then_answers_when_it_likes(self) -> None:
         slow, now = SlowGate(), [0]
         hub = SensorHub([slow, Fixed()], clock=lambda: now[0])
@@ -622,6 +645,15 @@ class TestReading:
             assert reading.why_unknown == f"{absurd} {reading.unit} is absurd"
         other = Readings.of([known(quantity, high + 1, "broken"), known(quantity, low, "sane")])
         assert other.get(quantity) == known(quantity, low, "sane"), "the next source is asked"
+
+    def test_nothing_is_at_zero_while_it_charges_whoever_says_so(self) -> None:
+        empty = b'{"battery_present": true, "battery_pct": 0, "on_mains": %s}'
+        own = Readings.of(parse_own(empty % b"true", "own"))
+        ups = Readings.of(parse_ups(b"ups.status: OL CHRG\nbattery.charge: 0\n"))
+        for readings in (own, ups):
+            assert readings.get(Q.BATTERY_PCT).why_unknown == "0 % while charging is absurd"
+        assert value(Readings.of(parse_own(empty % b"false", "own")), Q.BATTERY_PCT) == 0
+        assert value(Readings.of(parse_own(empty.replace(b" 0,", b" 1,") % b"true", "own")), Q.BATTERY_PCT) == 1
 
     def test_units_are_known_for_all(self) -> None:
         assert {known(quantity, 1, "x").unit for quantity in Q} >= {"%", "m°C", "MiB"}

@@ -101,6 +101,7 @@ class SensorHub:
     def __init__(self, sources: Iterable[Source | Paced], clock: Callable[[], int] = clock_ms) -> None:
         self._slots = [_Slot(source) for source in sources]
         self._clock = clock
+        self._starved = False  # of threads, at the last try
         self.heard: Callable[[], None] = lambda: None  # called in the loop when an answer came after its look ended
 
     async def read(self, deadline_ms: int | None = None, *, busy: bool = True) -> Readings:
@@ -158,7 +159,17 @@ class SensorHub:
             self._start(sweep, worker)
 
     def _start(self, sweep: _Sweep, worker: int) -> None:
-        threading.Thread(target=self._work, args=(sweep, worker), name="sensors", daemon=True).start()
+        try:
+            threading.Thread(target=self._work, args=(sweep, worker), name="sensors", daemon=True).start()
+        except RuntimeError as error:  # this device has no thread to give: what was not asked is asked at the next look
+            if not self._starved:
+                log.warning("sensors can't be read: %s", error)
+            self._starved = True
+            while (slot := sweep.take(worker)) is not None:
+                slot.asking = False
+                sweep.done()
+        else:
+            self._starved = False
 
     def _work(self, sweep: _Sweep, worker: int) -> None:
         while (slot := sweep.take(worker)) is not None:
