@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import socket
+import sys
 
 import pytest
 from mesh_openers import Opener
 from mesh_samples import Node
 
 from icn_lite.mesh import table
-from icn_lite.mesh.addresses import PeerAddress
+from icn_lite.mesh.addresses import PeerAddress, link_local, own_hosts
 from icn_lite.mesh.client import Client
 from icn_lite.mesh.endpoint import Endpoint, EndpointConfig
 from icn_lite.mesh.requests import Call
@@ -132,6 +134,27 @@ async def test_addresses(open_endpoint: Opener) -> None:
     for uri in found:
         assert PeerAddress.parse(uri).port == everywhere.port
         assert "fe80" not in uri
+
+
+async def test_where_netlink_is_refused_a_node_knows_the_address_it_sends_from(
+    open_endpoint: Opener, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Android since version 11: neither addresses nor interfaces can be listed."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "netlink is refused")
+
+    monkeypatch.setattr(sys, "platform", "android")
+    monkeypatch.setattr("ifaddr.get_adapters", refuse)
+    monkeypatch.setattr(socket, "if_nameindex", refuse)
+    monkeypatch.setattr("icn_lite.mesh.addresses.PROBES", ((socket.AF_INET, "127.0.0.1"),))  # a route on any machine
+    endpoint = await open_endpoint(bind="::")
+    assert own_hosts() == {"127.0.0.1"}
+    assert link_local() == ()
+    assert endpoint.addresses() == (f"coap://127.0.0.1:{endpoint.port}",)
+    assert await client.ping_ms(endpoint.addresses()[0]) >= 0
+    monkeypatch.setattr("icn_lite.mesh.addresses.PROBES", ())
+    assert own_hosts() == frozenset()
 
 
 @pytest.mark.parametrize(
