@@ -17,10 +17,11 @@ from typing import Final
 PHASE_MS: Final = 10_000  # a gauge averages over a few seconds
 SETTLE_MS: Final = 4_000  # of a phase: readings before that still have some of the one before
 PROBE_EVERY_MS: Final = 15 * 60_000  # a charge takes hours; ten seconds of rest in this time cost 1.1 %
-TAPER_EVERY_MS: Final = 5 * 60_000  # near its end the current falls by itself, and a charger has more and more to spare
+TAPER_EVERY_MS: Final = 3 * 60_000  # near its end the current falls by itself, and a charger has more and more to spare
 # After a probe in which no guest ran: it told nothing, and a rest without guests costs nothing.
 AGAIN_MS: Final = 30_000
 TAPER_PM: Final = 80  # a fall of the current at rest from one probe to the next that shows the end coming
+CHANGED_PM: Final = 100  # a fall of the current with guests below that without, after which the last probe is no guide
 MIN_REST_UA: Final = 30_000  # below this the battery is full, or the gauge is noise
 PROBE_LOSS_PM: Final = 4  # of the charge: what the probes themselves take behind a weak charger
 NOISE_PM: Final = 30  # a smaller share of the current at rest is the gauge's noise, not what guests take
@@ -53,7 +54,9 @@ class ChargeGuard:
         """One reading while charging; `guests_pm` is the share of time that guests ran since the last one."""
         passed_ms = now_ms - self.since_ms
         if self.phase is Phase.NONE or not 0 <= passed_ms <= 3 * PHASE_MS:
-            every_ms = AGAIN_MS if self.drop_ua is None else TAPER_EVERY_MS if self.tapers else PROBE_EVERY_MS
+            every_ms = TAPER_EVERY_MS if self.tapers and self.drop_ua else PROBE_EVERY_MS
+            if self.drop_ua is None or self._changed(current_ua):
+                every_ms = AGAIN_MS
             if self.probed_ms is not None and 0 <= now_ms - self.probed_ms < every_ms:
                 return self if self.phase is Phase.NONE else replace(self, phase=Phase.NONE)
             return replace(self, phase=Phase.LOADED, since_ms=now_ms, loaded_ua=None)
@@ -62,6 +65,10 @@ class ChargeGuard:
         if passed_ms < PHASE_MS:
             return self
         return self._compare(None if guests_pm else current_ua, now_ms)
+
+    def _changed(self, current_ua: int) -> bool:
+        """Whether guests that took nothing from the charge may do so now: somebody uses the device, or it is warmer."""
+        return self.drop_ua == 0 and self.rest_ua is not None and current_ua * 1000 < self.rest_ua * (1000 - CHANGED_PM)
 
     def _loaded(self, current_ua: int, guests_pm: int, now_ms: int, passed_ms: int) -> ChargeGuard:
         """A reading with guests; what comes early still has some of the phase before."""

@@ -255,13 +255,22 @@ def _charge_delay(case: Case, trace: Trace, idle: Trace) -> float | None:
     worst, goal = 0.0, case.profile.battery.charged_pct
     for start_s, end_s in case.body().habits.plugged:
         start, end = start_s // STEP_S + 1, min(end_s // STEP_S, len(trace.charge_pct) - 1)
-        twin = _reaches(idle.charge_pct, start, end, goal)
-        # Both have to begin with the same charge: what work took before the plug is another figure.
-        if twin is None or start >= end or abs(trace.charge_pct[start] - idle.charge_pct[start]) > 0.5 or twin < 300:
+        if start >= end or abs(trace.charge_pct[start] - idle.charge_pct[start]) > 0.5:
             continue
-        mine = _reaches(trace.charge_pct, start, end, goal)
+        # What work took before the plug is another figure: both are timed from the first charge that both have.
+        level = max(trace.charge_pct[start], idle.charge_pct[start])
+        twin = _takes(idle.charge_pct, (start, end), level, goal)
+        mine = _takes(trace.charge_pct, (start, end), level, goal)
+        if twin is None or twin < 300:
+            continue
         worst = max(worst, ((end - start) if mine is None else mine) / twin - 1)
     return round(worst, 4)
+
+
+def _takes(charge: list[float], within: tuple[int, int], level: float, goal: float) -> int | None:
+    """Steps from the first charge of `level` to the first of `goal`; None where it is not reached."""
+    begun = next((index for index in range(*within) if charge[index] >= level), None)
+    return None if begun is None else _reaches(charge, begun, within[1], goal)
 
 
 def _reaches(charge: list[float], start: int, end: int, goal: float) -> int | None:
