@@ -9,6 +9,7 @@ old. A program that would only repeat what files tell is a stand-in: it is asked
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -60,9 +61,9 @@ class Asked(Paced):
             return [unknown(quantity, self.name, self._failure) for quantity in self._quantities]
         return [reading.remembered(now_ms - self._answered_ms) for reading in self._answer]
 
+    @abstractmethod
     def _ask(self, now_ms: int) -> Sequence[Reading]:
         """Run and understand; raises `CommandFailed`."""
-        raise NotImplementedError
 
     def _output(self, *command: str) -> bytes:
         return self._run(command, self._pace.deadline_ms)
