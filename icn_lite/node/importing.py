@@ -15,6 +15,7 @@ from icn_lite.model.cid import DAG_CBOR, Cid
 from icn_lite.model.errors import DocumentError
 from icn_lite.model.receipt import ExecutionReceipt
 from icn_lite.node.anchors import Anchors
+from icn_lite.node.car import COSE_SIGN1
 from icn_lite.node.library import StoreLibrary
 from icn_lite.store.db import Store
 from icn_lite.work.sync import read_known, verified_all
@@ -22,7 +23,6 @@ from icn_lite.work.sync import read_known, verified_all
 BATCH_BYTES: Final = 48 << 10  # of blocks in one transaction; in one frame to a running node
 BATCH: Final = 256
 _KINDS: Final = frozenset(map(cose.content_type, (ExecutionReceipt.KIND, AnchorAck.KIND)))
-_COSE_SIGN1: Final = 0x84  # an array of four: how every signed block begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Imported:
 
 def is_known_kind(cid: Cid, block: bytes) -> bool:
     """Whether a block of a file is a signed receipt or acknowledgement, by its form."""
-    if cid.codec != DAG_CBOR or block[:1] != bytes((_COSE_SIGN1,)) or len(block) > MAX_ACK_BYTES:
+    if cid.codec != DAG_CBOR or block[:1] != COSE_SIGN1 or len(block) > MAX_ACK_BYTES:
         return False
     try:
         return cose.read(block, max_bytes=MAX_ACK_BYTES).content_type in _KINDS
