@@ -123,9 +123,9 @@ class DemoResult:
         }
 
 
-def _lent(folder: Path, name: str) -> Path:
-    """A file with this profile, but for its manners: two executors on one machine would give way to each other, and
-    both to whoever has just typed the command.
+def lent_profile(folder: Path, name: str) -> Path:
+    """A file with this profile, but for its manners: executors on one machine would give way to each other, and to
+    whoever has just typed the command.
     """
     text = profile_files()[name]
     for key, value in _NO_MANNERS.items():
@@ -148,7 +148,7 @@ def run_demo(options: DemoOptions, say: Say, progress: Progress) -> DemoResult:
         mdns = "--mdns" if options.mdns else "--no-mdns"
         coordinator = nodes.start("coordinator", "submit", COORDINATOR_PROFILE, (mdns, "--initial-mana", str(MANA)))
         for number, profile in enumerate(EXECUTOR_PROFILES, start=1):
-            lent = str(_lent(options.folder, profile))
+            lent = str(lent_profile(options.folder, profile))
             nodes.start(f"executor-{number}", "execute", profile, (mdns, "--trust-scope", scope, "--profile", lent))
         nodes.wait_ready()
         result.nodes = [

@@ -18,7 +18,7 @@ from icn_lite.model.cid import Cid
 from icn_lite.model.errors import JobError, PeerError
 from icn_lite.model.receipt import read_receipt
 from icn_lite.node.control import Json
-from icn_lite.node.demo import Progress, Say, until_met
+from icn_lite.node.demo import Progress, Say, lent_profile, until_met
 from icn_lite.node.fleet import Fleet, FleetNode, fleet
 from icn_lite.node.manifest import ListedFile, fuel_for, listed_files, pack, plan
 from icn_lite.node.submitting import submit_shards
@@ -32,6 +32,7 @@ SHARD_BYTES: Final = 1 << 20  # half a second on a PC: long enough to lose power
 MAX_FILE_BYTES: Final = SHARD_BYTES // 2
 GUEST_PAGES: Final = 16  # stack, tables and report beside the input
 AWAY_HOURS: Final = 12
+DEVICE_PROFILE: Final = "x86-laptop"
 STEP_S: Final = 120.0  # for anything that has to happen, on a small device too
 LOOK_S: Final = 0.05
 BUDGET: Final = 100_000
@@ -118,8 +119,7 @@ def run_offline_demo(folder: Path, max_files: int | None, show: tuple[Say, Progr
     result, (say, progress) = OfflineResult(folder), show
     with fleet(folder) as nodes:
         say(f"starting an owner and a device under {folder}")
-        device = nodes.start("device", "execute", "x86-laptop", (*QUIET, "--offline-hours", str(AWAY_HOURS)))
-        nodes.wait_ready()
+        device = _start_device(nodes, *QUIET, "--offline-hours", str(AWAY_HOURS))
         owner = _start_owner(nodes, device)
         result.job = _submit(owner, max_files)
         _take_along(device, result, progress)
@@ -128,14 +128,19 @@ def run_offline_demo(folder: Path, max_files: int | None, show: tuple[Say, Progr
         _alone(nodes, device, result, show)
         say("both are back")
         nodes.end(next(node for node in nodes.nodes if node.name == "device"))
-        device = nodes.start("device", "execute", "x86-laptop", QUIET)
-        nodes.wait_ready()
+        device = _start_device(nodes, *QUIET)
         owner = _start_owner(nodes, device)
         _arrive(owner, device, result, progress)
         result.ledger_sum = cast(int, owner.control.ask_map("ledger")["sum"])
     _verify_from_disk(owner, device, result)
     result.seconds = time.monotonic() - begun_s
     return result
+
+
+def _start_device(nodes: Fleet, *options: str) -> FleetNode:
+    node = nodes.start("device", "execute", str(lent_profile(nodes.folder, DEVICE_PROFILE)), options)
+    nodes.wait_ready()
+    return node
 
 
 def _start_owner(nodes: Fleet, device: FleetNode) -> FleetNode:
@@ -203,8 +208,7 @@ def _alone(nodes: Fleet, device: FleetNode, result: OfflineResult, show: tuple[S
     nodes.kill(device)
     result.power_losses += 1
     say(f"the device lost its power in the middle of a shard, after {_receipts(rows)} of {SHARDS}")
-    device = nodes.start("device", "execute", "x86-laptop", ("--offline",))
-    nodes.wait_ready()
+    device = _start_device(nodes, "--offline")
     kept = {story.receipt for story in result.shards if story.receipt}
     found = {str(row["receipt"]) for row in _rows(device) if row["receipt"]}
     result.faults += [f"receipt {cid} was lost with the power" for cid in sorted(kept - found)]

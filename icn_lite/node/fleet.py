@@ -105,29 +105,30 @@ class Fleet:
         self.nodes.remove(node)
 
     def end(self, node: FleetNode) -> None:
-        """Let one node end in order."""
-        if node.process.stdin is not None:
-            node.process.stdin.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            node.process.wait(STOP_S)
-        self.kill(node)
+        """Let one node end in order, by force if it can't."""
+        _end([node])
+        self.nodes.remove(node)
 
     def stop(self) -> None:
         """End all nodes: in order if they can, by force if not."""
-        for node in self.nodes:
-            with contextlib.suppress(OSError):
-                if node.process.stdin is not None:
-                    node.process.stdin.close()
-        until_s = time.monotonic() + STOP_S
-        for node in self.nodes:
-            try:
-                node.process.wait(max(0.1, until_s - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(node.process.pid, signal.SIGKILL)
-                node.process.wait()
-            if node.process.stdout is not None:
-                node.process.stdout.close()
+        _end(self.nodes)
+
+
+def _end(nodes: Sequence[FleetNode]) -> None:
+    for node in nodes:
+        with contextlib.suppress(OSError):
+            if node.process.stdin is not None:
+                node.process.stdin.close()
+    until_s = time.monotonic() + STOP_S
+    for node in nodes:
+        try:
+            node.process.wait(max(0.1, until_s - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(node.process.pid, signal.SIGKILL)
+            node.process.wait()
+        if node.process.stdout is not None:
+            node.process.stdout.close()
 
 
 def enrol(home: Home, signer: cose.Signer, cooperative: CooperativeSigner, name: str) -> None:
